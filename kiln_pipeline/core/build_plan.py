@@ -1,0 +1,71 @@
+"""A build plan: everything that one attempt is given, decided before anything runs. It names no host and no folder."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+
+from kiln_pipeline.core.distributions import DistributionFile, Release
+from kiln_pipeline.core.platforms import BuildIdentifier, Floors
+from kiln_pipeline.core.recipes import BuildSettings
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BuildPlan:
+    """One attempt: a release's sdist, a build identifier and the settings in force."""
+
+    release: Release
+    identifier: BuildIdentifier
+    sdist: DistributionFile
+    settings: BuildSettings
+    floors: Floors = Floors()
+    environment: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """Environment variables of an ad-hoc run, above the recipe's."""
+    build_number: int = 1
+    """The wheel's build tag: 1 for the first wheel of ours for this release and identifier."""
+    expects_extension: bool = True
+    """Whether a wheel without any extension module is a lost extension, not a pure project."""
+    recipe_text: str = ""
+    recipe_sha256: str = ""
+    """Both empty for an ad-hoc build without a recipe."""
+
+    @property
+    def source_date_epoch(self) -> int:
+        """The sdist's upload time in seconds since 1970; 315532800 (1980-01-01, the zip format's first date) without one."""
+        return int(self.sdist.upload_time.timestamp()) if self.sdist.upload_time else 315532800
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Material:
+    """Something that went into a build (an in-toto ResourceDescriptor): a requirement, an image, an interpreter, a tool."""
+
+    name: str
+    """For example ``Cython==0.29.37``, ``cibuildwheel==4.3.3``, ``cpython==3.11.7``, ``ziglang==0.17.1``."""
+    kind: str
+    """``build-requirement``, ``tool``, ``interpreter``, ``image`` or ``sdist``."""
+    uri: str = ""
+    sha256: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Failure:
+    """Why an attempt failed: the class's name, the log line that proves it, a hint for a person."""
+
+    failure_class: str
+    proof: str
+    hint: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BuildResult:
+    """What a builder hands back. Exactly one of `wheel` and `failure` is set; the log is the builder's file, kept either way."""
+
+    builder: str
+    """``cibuildwheel`` or ``zig``."""
+    wheel: Path | None = None
+    failure: Failure | None = None
+    materials: tuple[Material, ...] = ()
+    command: tuple[str, ...] = ()
+    """The command as run, with folders written as ``{work}`` and the like, for provenance."""
+    environment: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """The environment variables that kiln set for the build (never the host's own)."""

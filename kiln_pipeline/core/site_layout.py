@@ -1,0 +1,78 @@
+"""The public layout: which key of the site holds what, and with which HTTP headers. URLs are a contract; nobody else spells them.
+
+Keys are relative, with forward slashes; every store (folder, bucket) uses the same ones.
+"""
+
+SIMPLE_ROOT_HTML = "simple/index.html"
+SIMPLE_ROOT_JSON = "simple/index.json"
+CHECKPOINT = "audit/checkpoint"
+LOG_KEY = "audit/log.vkey"
+"""The audit log's verifier key (C2SP signed note: name+hash+key), for the reader who pins it."""
+
+SIMPLE_JSON = "application/vnd.pypi.simple.v1+json"
+HTML = "text/html; charset=utf-8"
+PAGES_MAX_AGE = "public, max-age=60"
+IMMUTABLE = "public, max-age=31536000, immutable"
+
+
+def project_html(project: str) -> str:
+    return f"simple/{project}/index.html"
+
+
+def project_json(project: str) -> str:
+    return f"simple/{project}/index.json"
+
+
+def project_attestation(project: str) -> str:
+    """Signed hashes of the project's two pages."""
+    return f"simple/{project}/attestation.json"
+
+
+def wheel(filename: str) -> str:
+    return f"wheels/{filename}"
+
+
+def wheel_metadata(filename: str) -> str:
+    """Core metadata beside the wheel (PEP 658, PEP 714)."""
+    return f"wheels/{filename}.metadata"
+
+
+def wheel_provenance(filename: str) -> str:
+    """DSSE envelope, log entry and inclusion proof of the wheel, in one file for offline verification."""
+    return f"wheels/{filename}.provenance.json"
+
+
+def attempt_statement(statement_sha256: str) -> str:
+    """The DSSE envelope of any attempt, successes and failures alike."""
+    return f"audit/entries/{statement_sha256}.json"
+
+
+def build_log(log_sha256: str) -> str:
+    return f"audit/logs/{log_sha256}.log.gz"
+
+
+def headers(key: str) -> dict[str, str]:
+    """Content-Type and Cache-Control of a key, as any HTTP edge must send them.
+
+    Simple pages are negotiated by the edge; the stored representations carry the types that installers accept
+    (`text/html`, `application/vnd.pypi.simple.v1+json`).
+    """
+    name = key.rpartition("/")[2]
+    if key.startswith("simple/") and name == "index.json":
+        kind = SIMPLE_JSON
+    elif name.endswith(".html"):
+        kind = HTML
+    elif name.endswith(".json"):
+        kind = "application/json"
+    elif name.endswith(".whl"):
+        kind = "application/octet-stream"
+    elif name.endswith((".metadata", ".vkey", ".md")) or name == "checkpoint":
+        kind = "text/plain; charset=utf-8"
+    elif name.endswith(".log.gz"):
+        kind = "application/gzip"
+    else:
+        kind = "application/octet-stream"
+    immutable = key.startswith(("wheels/", "audit/entries/", "audit/logs/")) or (
+        key.startswith("audit/tile/") and ".p/" not in key
+    )
+    return {"Content-Type": kind, "Cache-Control": IMMUTABLE if immutable else PAGES_MAX_AGE}

@@ -1,0 +1,116 @@
+"""What the stages need of the outside world, as Protocols. Adapters provide them; fakes in the tests are real implementations.
+
+No implementation here, and no type of any outside library.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from kiln_pipeline.core.build_plan import BuildPlan, BuildResult
+from kiln_pipeline.core.distributions import DistributionFile, ProjectPage
+from kiln_pipeline.core.platforms import BuildIdentifier, PythonTag
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FetchedPage:
+    """An upstream answer that differs from what we had: the page and the validator for the next conditional request."""
+
+    page: ProjectPage
+    validator: str
+    """Opaque: an ETag, a serial or a digest of the body. Empty when the page must be fetched anew each time."""
+
+
+class UpstreamIndex(Protocol):
+    """The upstream simple index (PEP 503, PEP 691)."""
+
+    def project_page(self, project: str, *, validator: str = "") -> FetchedPage | None:
+        """Fetch a project page; None when it has not changed since `validator`.
+
+        Raises `ProjectNotFound` for 404 and `UpstreamError` for anything else that is not a valid page.
+        """
+        ...
+
+    def download(self, file: DistributionFile, folder: Path) -> Path:
+        """Download a file into `folder` under its own filename and return its path.
+
+        The bytes are checked against ``file.sha256`` (and size, where stated) before the final name exists. Raises
+        `UpstreamError` when they differ or upstream does not answer.
+        """
+        ...
+
+
+class ObjectStore(Protocol):
+    """A flat store of bytes under keys like ``simple/foo/index.json``: the site, the inbox, the state.
+
+    Every put is atomic for readers: they see the old object, or the new one, never a part.
+    """
+
+    def get(self, key: str) -> bytes:
+        """Raises `ObjectNotFound`, or `StoreError` when the store cannot be read."""
+        ...
+
+    def put(self, key: str, data: bytes) -> None:
+        """Write or replace. Raises `StoreError` (disk full, no permission, …); then the old object is still there."""
+        ...
+
+    def put_if_absent(self, key: str, data: bytes) -> bool:
+        """Write once. True when written, False when the same bytes are there already; raises `ObjectExists` for other bytes."""
+        ...
+
+    def exists(self, key: str) -> bool: ...
+
+    def delete(self, key: str) -> None:
+        """Remove; no error when there is nothing."""
+        ...
+
+    def keys(self, prefix: str = "") -> Iterator[str]:
+        """Yield all keys that start with `prefix`, in byte order."""
+        ...
+
+
+class WheelBuilder(Protocol):
+    """Something that turns an sdist into a wheel: cibuildwheel, or zig without a container engine."""
+
+    name: str
+
+    def refuses(self, identifier: BuildIdentifier) -> str:
+        """Return why this builder cannot build `identifier` on this host, or an empty string when it can."""
+        ...
+
+    def pythons(self) -> tuple[PythonTag, ...] | None:
+        """The interpreters this builder is limited to on this host; None when it brings its own."""
+        ...
+
+    def build(self, plan: BuildPlan, sdist: Path, *, work: Path, log: Path) -> BuildResult:
+        """Build one wheel in the empty folder `work`, writing everything the tools print to `log`.
+
+        A package that fails to build is a `BuildResult` with a failure. Raises `BuildError` only when the builder itself
+        cannot run. On any exception, KeyboardInterrupt included, every child process is gone when it propagates.
+        """
+        ...
+
+
+class Signer(Protocol):
+    """Holds one Ed25519 private key."""
+
+    name: str
+    """The key's name: a host name, or the audit log's origin."""
+
+    @property
+    def public_key(self) -> bytes:
+        """The 32 raw bytes of the Ed25519 public key."""
+        ...
+
+    def sign(self, message: bytes) -> bytes:
+        """Return the 64-byte Ed25519 signature (RFC 8032) of `message`."""
+        ...
+
+
+class Progress(Protocol):
+    """Where a stage says what it does: a terminal, Dagster's log, or nothing."""
+
+    def step(self, text: str) -> None:
+        """A new thing begins or ended, in one line."""
+        ...
