@@ -59,7 +59,8 @@ class ProjectNotFound(UpstreamError):
 
 class BuildError(KilnError):
     """The builder itself could not run (no engine, no interpreter, no tool). A package that fails to build is not an
-    error but a failed attempt, which is recorded."""
+    error but a failed attempt, which is recorded.
+    """
 
     exit_code = 4
 
@@ -95,9 +96,7 @@ class ObjectExists(StoreError):
     """A put that must not overwrite found another object, with other bytes, under that key."""
 
     def __init__(self, key: str) -> None:
-        super().__init__(
-            key=key, reason="exists already with other bytes", hint="published files are never overwritten"
-        )
+        super().__init__(key=key, reason="exists already with other bytes", hint="published files are never overwritten")
 
 
 class VerificationError(KilnError):

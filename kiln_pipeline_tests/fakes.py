@@ -72,9 +72,7 @@ class MemorySigner:
 class MemoryUpstream:
     """An `UpstreamIndex` over given pages and file contents; a page's validator is its content's hash."""
 
-    def __init__(
-        self, pages: Mapping[str, ProjectPage | UpstreamError], files: Mapping[str, bytes] | None = None
-    ) -> None:
+    def __init__(self, pages: Mapping[str, ProjectPage | UpstreamError], files: Mapping[str, bytes] | None = None) -> None:
         self.pages = dict(pages)
         self.files = dict(files or {})
         self.requests: list[str] = []
@@ -117,17 +115,13 @@ def make_wheel(
         name = f"{project.replace('-', '_')}/{extension}.cpython-{python}-x86_64-linux-gnu.so"
         members[name] = b"\x7fELF pretend"
     requires = f"Requires-Python: {requires_python}\n" if requires_python else ""
-    members[f"{stem}.dist-info/METADATA"] = (
-        f"Metadata-Version: 2.1\nName: {project}\nVersion: {version}\n{requires}".encode()
-    )
+    members[f"{stem}.dist-info/METADATA"] = f"Metadata-Version: 2.1\nName: {project}\nVersion: {version}\n{requires}".encode()
     build_line = f"Build: {build}\n" if build else ""
     purelib = str(extension is None).lower()
     members[f"{stem}.dist-info/WHEEL"] = (
         f"Wheel-Version: 1.0\nGenerator: fake\nRoot-Is-Purelib: {purelib}\nTag: {tag}\n{build_line}"
     ).encode()
-    digests = {
-        n: base64.urlsafe_b64encode(hashlib.sha256(d).digest()).rstrip(b"=").decode() for n, d in members.items()
-    }
+    digests = {n: base64.urlsafe_b64encode(hashlib.sha256(d).digest()).rstrip(b"=").decode() for n, d in members.items()}
     record = "".join(f"{n},sha256={digests[n]},{len(d)}\n" for n, d in members.items())
     members[f"{stem}.dist-info/RECORD"] = (record + f"{stem}.dist-info/RECORD,,\n").encode()
     buffer = io.BytesIO()
