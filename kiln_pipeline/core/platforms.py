@@ -75,7 +75,7 @@ class BuildIdentifier:
     def parse(cls, text: str) -> Self:
         """Parse ``cp311-macosx_arm64``. Raises `ValueError` with what to write instead."""
         python, _, platform = text.partition("-")
-        if platform not in Platform:
+        if platform not in Platform.__members__.values():
             raise ValueError(f"{text!r} is no build identifier: the part after '-' is one of {', '.join(Platform)}")
         return cls(python=PythonTag.parse(python), platform=Platform(platform))
 
@@ -91,3 +91,45 @@ class Floors:
     macosx_x86_64: tuple[int, int] = (10, 13)
     glibc: tuple[int, int] = (2, 28)
     musl: tuple[int, int] = (1, 2)
+
+
+_BUILDS: dict[str, tuple[tuple[str, str], ...]] = {
+    "4.3.3": (
+        ("manylinux macosx", "cp39 cp310 cp311 cp312 cp313 cp314 cp314t cp315 cp315t pp39 pp310 pp311 pp312"),
+        ("musllinux", "cp39 cp310 cp311 cp312 cp313 cp314 cp314t cp315 cp315t"),
+    ),
+    "3.4.1": (
+        ("manylinux macosx", "cp38 cp39 cp310 cp311 cp312 cp313 cp313t cp314 cp314t pp38 pp39 pp310 pp311"),
+        ("musllinux", "cp38 cp39 cp310 cp311 cp312 cp313 cp313t cp314 cp314t"),
+    ),
+    "2.23.3": (
+        ("manylinux macosx_x86_64", "cp36 cp37 cp38 cp39 cp310 cp311 cp312 cp313 cp313t pp37 pp38 pp39 pp310 pp311"),
+        ("musllinux", "cp36 cp37 cp38 cp39 cp310 cp311 cp312 cp313 cp313t"),
+        ("macosx_arm64", "cp38 cp39 cp310 cp311 cp312 cp313 cp313t pp38 pp39 pp310 pp311"),
+    ),
+}
+"""cibuildwheel version, newest first -> (platforms or families, interpreters), from its resources/build-platforms.toml."""
+
+
+def _identifiers(version: str) -> frozenset[BuildIdentifier]:
+    return frozenset(
+        BuildIdentifier(python=PythonTag.parse(python), platform=platform)
+        for families, pythons in _BUILDS[version]
+        for platform in Platform
+        if platform in families.split() or platform.family in families.split()
+        for python in pythons.split()
+    )
+
+
+_IDENTIFIERS = {version: _identifiers(version) for version in _BUILDS}
+_ALL = tuple(sorted(frozenset[BuildIdentifier]().union(*_IDENTIFIERS.values())))
+
+
+def cibuildwheel_version(identifier: BuildIdentifier) -> str | None:
+    """Return the newest cibuildwheel version that can build an identifier (``4.3.3``), or None when none ever could."""
+    return next((version for version, builds in _IDENTIFIERS.items() if identifier in builds), None)
+
+
+def all_identifiers() -> tuple[BuildIdentifier, ...]:
+    """Return every identifier that some known cibuildwheel can build: by implementation, Python, then platform."""
+    return _ALL
