@@ -1,0 +1,297 @@
+"""Provenance: the in-toto Statement v1 with a SLSA provenance v1 predicate that every attempt leaves. No signing here.
+
+Specifications: https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md, https://slsa.dev/spec/v1.0/provenance.
+SLSA lets producers add fields named ``<vendor>_<field>``: ours is ``kiln_attempt`` (outcome, failure, wheel).
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import TYPE_CHECKING, cast
+from urllib.parse import quote
+
+from kiln_pipeline.core.attempts import Attempt, Outcome
+from kiln_pipeline.core.build_plan import BuildPlan, BuildResult, Failure, Material
+from kiln_pipeline.core.distributions import Release
+from kiln_pipeline.core.platforms import BuildIdentifier
+from kiln_pipeline.core.strict_json import Table, canonical, format_time, parse_canonical
+from kiln_pipeline.errors import RecipeError, VerificationError
+
+if TYPE_CHECKING:
+    from kiln_pipeline.core.wheel_contents import WheelFacts
+
+STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
+PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
+BUILD_TYPE = "https://python.build/build-types/wheel/v1"
+LOG_NAME = "build.log.gz"
+
+_EXTERNAL = {
+    "ad_hoc_environment", "build_number", "expects_extension", "floors", "identifier", "recipe", "release", "settings",
+}  # fmt: skip
+_DEPENDENCY = {"annotations", "digest", "name", "uri"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WheelClaim:
+    """What a statement says of its wheel; `claim_of` says the same of a wheel's bytes, and the two must be equal."""
+
+    filename: str
+    sha256: str
+    size: int
+    metadata_sha256: str
+    requires_python: str
+    license_expression: str
+    license_files: tuple[str, ...]
+    extensions: tuple[str, ...]
+    is_purelib: bool
+    tags: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Statement:
+    """A statement, parsed: the attempt that the audit log counts, and what pages and verifiers show besides."""
+
+    attempt: Attempt
+    build_number: int
+    run_id: str
+    recipe_text: str
+    sdist: Material
+    materials: tuple[Material, ...]
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+    ad_hoc_environment: Mapping[str, str]
+    hint: str
+    """What a person can do about the failure; empty for a success."""
+    wheel: WheelClaim | None
+
+
+def claim_of(wheel: "WheelFacts") -> WheelClaim:
+    """Return what a statement must say of this wheel."""
+    return WheelClaim(
+        filename=wheel.filename,
+        sha256=wheel.sha256,
+        size=wheel.size,
+        metadata_sha256=wheel.metadata_sha256,
+        requires_python=wheel.requires_python,
+        license_expression=wheel.license_expression,
+        license_files=tuple(sorted(wheel.license_files)),
+        extensions=tuple(sorted(wheel.extensions)),
+        is_purelib=wheel.is_purelib,
+        tags=tuple(sorted(str(tag) for tag in wheel.tags)),
+    )
+
+
+def build_statement(
+    *,
+    plan: BuildPlan,
+    result: BuildResult,
+    wheel: "WheelFacts | None",
+    failure: Failure | None,
+    log_sha256: str,
+    host: str,
+    started: datetime,
+    finished: datetime,
+    run_id: str,
+) -> bytes:
+    """Return the statement of one attempt as canonical JSON.
+
+    Exactly one of `wheel` and `failure` is given; the times are aware. The subject is the wheel; in-toto wants a subject that is
+    not empty, so that of a failed attempt is the sdist, and ``kiln_attempt.outcome`` says that nothing was made of it.
+    Raises `VerificationError` when the result could not be read back, for example when the clock ran backwards.
+    """
+    if (wheel is None) == (failure is None):
+        raise ValueError("an attempt has either a wheel or a failure")
+    claim = claim_of(wheel) if wheel is not None else None
+    subject = (claim.filename, claim.sha256) if claim else (plan.sdist.filename, plan.sdist.sha256)
+    byproducts = [{"digest": {"sha256": log_sha256}, "name": LOG_NAME}]
+    if claim:
+        byproducts.append({"digest": {"sha256": claim.metadata_sha256}, "name": f"{claim.filename}.metadata"})
+    sdist = Material(name=plan.sdist.filename, kind="sdist", uri=plan.sdist.url, sha256=plan.sdist.sha256)
+    payload = canonical({
+        "_type": STATEMENT_TYPE,
+        "subject": [{"digest": {"sha256": subject[1]}, "name": subject[0]}],
+        "predicateType": PREDICATE_TYPE,
+        "predicate": {
+            "buildDefinition": {
+                "buildType": BUILD_TYPE,
+                "externalParameters": _external_parameters(plan),
+                "internalParameters": {"command": result.command, "environment": result.environment},
+                "resolvedDependencies": [_dependency(material) for material in (sdist, *result.materials)],
+            },
+            "runDetails": {
+                "builder": {"id": _builder_id(host, result.builder)},
+                "metadata": {
+                    "invocationId": run_id, "startedOn": format_time(started), "finishedOn": format_time(finished),
+                },
+                "byproducts": byproducts,
+            },
+            "kiln_attempt": {
+                "outcome": Outcome.SUCCEEDED if claim else Outcome.FAILED,
+                "host": host,
+                "builder": result.builder,
+                "failure": {"class": failure.failure_class, "proof": failure.proof, "hint": failure.hint} if failure else None,
+                "wheel": {field.name: getattr(claim, field.name) for field in fields(claim)} if claim else None,
+            },
+        },
+    })  # fmt: skip
+    parse_statement(payload)
+    return payload
+
+
+def read_statement(payload: bytes) -> Attempt:
+    """Parse a statement strictly and return its attempt (`index` is -1). Raises `VerificationError` at the first doubt."""
+    return parse_statement(payload).attempt
+
+
+def parse_statement(payload: bytes) -> Statement:
+    """Parse a statement strictly: no field more or less than `build_statement` writes, and all of them in agreement.
+
+    Raises `VerificationError` at the first doubt. Whether the statement is true of any file is not looked at here.
+    """
+    subject = "provenance statement"
+    top = Table(parse_canonical(payload, subject), subject, fields={"_type", "subject", "predicateType", "predicate"})
+    top.exactly("_type", STATEMENT_TYPE)
+    top.exactly("predicateType", PREDICATE_TYPE)
+    predicate = top.table("predicate", fields={"buildDefinition", "runDetails", "kiln_attempt"})
+    definition = predicate.table(
+        "buildDefinition", fields={"buildType", "externalParameters", "internalParameters", "resolvedDependencies"}
+    )
+    definition.exactly("buildType", BUILD_TYPE)
+    external = definition.table("externalParameters", fields=_EXTERNAL)
+    internal = definition.table("internalParameters", fields={"command", "environment"})
+    run = predicate.table("runDetails", fields={"builder", "metadata", "byproducts"})
+    own = predicate.table("kiln_attempt", fields={"outcome", "host", "builder", "failure", "wheel"})
+    sdist, *materials = [_read_material(row) for row in definition.tables("resolvedDependencies", fields=_DEPENDENCY)] or [None]
+    if sdist is None or sdist.kind != "sdist" or not sdist.sha256:
+        raise definition.error("resolvedDependencies", "does not start with the sdist and its sha256")
+    wheel = _read_claim(own)
+    failure = own.table("failure", fields={"class", "proof", "hint"}) if wheel is None else None
+    if wheel is not None:
+        own.exactly("failure", None)
+    top.exactly("subject", [{"digest": {"sha256": wheel.sha256}, "name": wheel.filename}] if wheel
+                else [{"digest": {"sha256": sdist.sha256}, "name": sdist.name}])  # fmt: skip
+    run.table("builder", fields={"id"}).exactly("id", _builder_id(own.text("host"), own.text("builder")))
+    attempt = _read_attempt(payload, external, own, run, sdist, wheel, failure)
+    return Statement(
+        attempt=attempt,
+        build_number=external.whole("build_number"),
+        run_id=run.table("metadata", fields=None).text("invocationId"),
+        recipe_text=external.table("recipe", fields={"text", "sha256"}).text("text"),
+        sdist=sdist,
+        materials=tuple(material for material in materials if material is not None),
+        command=internal.texts("command"),
+        environment=internal.text_map("environment"),
+        ad_hoc_environment=external.text_map("ad_hoc_environment"),
+        hint=failure.text("hint") if failure else "",
+        wheel=wheel,
+    )
+
+
+def _external_parameters(plan: BuildPlan) -> dict[str, object]:
+    return {
+        "release": str(plan.release),
+        "identifier": str(plan.identifier),
+        "build_number": plan.build_number,
+        "expects_extension": plan.expects_extension,
+        "recipe": {"text": plan.recipe_text, "sha256": plan.recipe_sha256},
+        "settings": {field.name: getattr(plan.settings, field.name) for field in fields(plan.settings)},
+        "floors": {field.name: getattr(plan.floors, field.name) for field in fields(plan.floors)},
+        "ad_hoc_environment": plan.environment,
+    }
+
+
+def _builder_id(host: str, builder: str) -> str:
+    """SLSA wants a URI for whoever must be trusted: the build host and the builder on it."""
+    return f"https://python.build/build-hosts/{quote(host, safe='')}/{quote(builder, safe='')}"
+
+
+def _dependency(material: Material) -> dict[str, object]:
+    """Return an in-toto ResourceDescriptor; a material without a hash has an empty digest."""
+    digest = {"sha256": material.sha256} if material.sha256 else {}
+    return {"annotations": {"kind": material.kind}, "digest": digest, "name": material.name, "uri": material.uri}
+
+
+def _read_material(row: Table) -> Material:
+    digest = row.table("digest", fields={"sha256"} if row.raw("digest") else set())
+    return Material(
+        name=row.text("name"),
+        kind=row.table("annotations", fields={"kind"}).text("kind"),
+        uri=row.text("uri"),
+        sha256=digest.sha256("sha256") if digest.plain() else "",
+    )
+
+
+def _read_claim(own: Table) -> WheelClaim | None:
+    if own.text("outcome") == Outcome.FAILED:
+        own.exactly("wheel", None)
+        return None
+    own.exactly("outcome", str(Outcome.SUCCEEDED))
+    wheel = own.table("wheel", fields={field.name for field in fields(WheelClaim)})
+    return WheelClaim(
+        filename=wheel.text("filename"),
+        sha256=wheel.sha256("sha256"),
+        size=wheel.whole("size"),
+        metadata_sha256=wheel.sha256("metadata_sha256"),
+        requires_python=wheel.text("requires_python"),
+        license_expression=wheel.text("license_expression"),
+        license_files=wheel.texts("license_files"),
+        extensions=wheel.texts("extensions"),
+        is_purelib=wheel.flag("is_purelib"),
+        tags=wheel.texts("tags"),
+    )
+
+
+def _read_attempt(
+    payload: bytes, external: Table, own: Table, run: Table, sdist: Material, wheel: WheelClaim | None, failure: Table | None
+) -> Attempt:
+    try:
+        release = Release.parse(external.text("release"))
+        identifier = BuildIdentifier.parse(external.text("identifier"))
+    except (RecipeError, ValueError) as error:
+        raise VerificationError(subject=external.subject, reason=str(error)) from error
+    external.exactly("release", str(release))
+    external.exactly("identifier", str(identifier))
+    times = run.table("metadata", fields={"invocationId", "startedOn", "finishedOn"})
+    if times.time("finishedOn") < times.time("startedOn"):
+        raise times.error("finishedOn", "is before startedOn: the build host's clock ran backwards")
+    return Attempt(
+        release=release,
+        identifier=identifier,
+        outcome=Outcome.SUCCEEDED if wheel else Outcome.FAILED,
+        started=times.time("startedOn"),
+        finished=times.time("finishedOn"),
+        host=own.text("host"),
+        builder=own.text("builder"),
+        sdist_sha256=sdist.sha256,
+        recipe_sha256=_read_recipe(external.table("recipe", fields={"text", "sha256"})),
+        wheel=wheel.filename if wheel else "",
+        wheel_sha256=wheel.sha256 if wheel else "",
+        wheel_size=wheel.size if wheel else 0,
+        metadata_sha256=wheel.metadata_sha256 if wheel else "",
+        requires_python=wheel.requires_python if wheel else "",
+        failure=failure.text("class") if failure else "",
+        proof=failure.text("proof") if failure else "",
+        log_sha256=_read_byproducts(run, wheel),
+        statement_sha256=hashlib.sha256(payload).hexdigest(),
+    )
+
+
+def _read_recipe(recipe: Table) -> str:
+    """Return the recipe's sha256, which must be that of its text; both are empty for an ad-hoc build."""
+    text = recipe.text("text")
+    expected = hashlib.sha256(text.encode()).hexdigest() if text else ""
+    recipe.exactly("sha256", expected)
+    return expected
+
+
+def _read_byproducts(run: Table, wheel: WheelClaim | None) -> str:
+    """Return the log's sha256; the wheel's metadata file is the only other byproduct."""
+    log, *others = run.tables("byproducts", fields={"digest", "name"}) or (
+        Table({}, run.subject, fields=None, path="byproducts"),
+    )
+    log.exactly("name", LOG_NAME)
+    expected = [{"digest": {"sha256": wheel.metadata_sha256}, "name": f"{wheel.filename}.metadata"}] if wheel else []
+    if [cast("object", other.plain()) for other in others] != expected:
+        raise run.error("byproducts", "does not name the wheel's metadata file as the wheel's record does")
+    return log.table("digest", fields={"sha256"}).sha256("sha256")
