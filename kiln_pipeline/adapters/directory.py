@@ -1,0 +1,229 @@
+"""An `ObjectStore` in a plain folder, and the lock that lets one run at a time write to it. No knowledge of what keys mean.
+
+A put is a temporary file in the target's own folder, flushed to disk, then renamed (or hard-linked, for write-once) onto its
+name, then the folder itself is flushed: readers and crashes see the old object or the new one, never a part. Names that start
+with ``.kiln-`` are ours; they are no objects.
+"""
+
+import errno
+import os
+import re
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from kiln_pipeline.errors import ObjectExists, ObjectNotFound, StoreError
+
+RESERVED = ".kiln-"
+_TEMPORARY = f"{RESERVED}tmp-"
+_LOCK = f"{RESERVED}lock"
+_HOLDER = f"{RESERVED}lock-holder"
+_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f\\]")
+_STALE_SECONDS = 3600.0
+
+_REASONS = {
+    errno.ENOSPC: ("no space left on device", "free some space and run again: what was there before is still whole"),
+    errno.EDQUOT: ("no space left in the disk quota", "free some space and run again: what was there before is still whole"),
+    errno.EFBIG: ("the file is larger than the file system or the process's limit allows", "see `ulimit -f`"),
+    errno.EACCES: ("no permission", "give the user that runs kiln the right to read and write this folder"),
+    errno.EPERM: ("the operation is not permitted", "give the user that runs kiln the right to read and write this folder"),
+    errno.EROFS: ("the file system is read-only", "remount it writable, or set KILN_HOME to another folder"),
+    errno.ENAMETOOLONG: ("the name is too long for the file system", "use a shorter path for KILN_HOME"),
+    errno.ENOTDIR: ("a file stands where a folder is needed", "remove that file: kiln did not write it"),
+    errno.EEXIST: ("a file stands where a folder is needed", "remove that file: kiln did not write it"),
+    errno.EISDIR: ("a folder stands where a file is needed", "remove that folder: kiln did not write it"),
+}
+
+
+class DirectoryStore:
+    """A flat store of bytes in `folder`, which is made on the first put. Safe with several writers, threads or processes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def get(self, key: str) -> bytes:
+        try:
+            return self._path(key).read_bytes()
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            raise ObjectNotFound(key) from None
+        except OSError as error:
+            raise _store_error(key, error) from error
+
+    def put(self, key: str, data: bytes) -> None:
+        path = self._path(key)
+        self._write(key, path, data, lambda temporary: temporary.replace(path))
+
+    def put_if_absent(self, key: str, data: bytes) -> bool:
+        path = self._path(key)
+        while True:
+            with suppress(ObjectNotFound):
+                if self.get(key) != data:
+                    raise ObjectExists(key)
+                return False
+            # a hard link, unlike a rename, fails when the name is taken: of two writers one wins and the other compares
+            with suppress(FileExistsError):
+                self._write(key, path, data, lambda temporary: os.link(temporary, path))
+                return True
+            if path.is_dir():
+                raise _store_error(key, IsADirectoryError(errno.EISDIR, "is a folder"))
+
+    def exists(self, key: str) -> bool:
+        return self._path(key).is_file()
+
+    def delete(self, key: str) -> None:
+        path = self._path(key)
+        try:
+            path.unlink()
+            _flush_folder(path.parent)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as error:
+            raise _store_error(key, error) from error
+        with suppress(OSError):  # not empty: then it stays, and so do those above
+            for folder in path.relative_to(self.folder).parents[:-1]:
+                (self.folder / folder).rmdir()
+
+    def keys(self, prefix: str = "") -> Iterator[str]:
+        folder = prefix.rpartition("/")[0]
+        if folder:
+            self._path(folder)
+        return (key for key in self._walk(f"{folder}/" if folder else "") if key.startswith(prefix))
+
+    def clean(self) -> int:
+        """Remove temporary files that killed writers left more than an hour ago; return how many."""
+        removed = 0
+        for path in self.folder.rglob(f"{_TEMPORARY}*"):
+            with suppress(OSError):  # its writer was alive after all, and has just removed or renamed it
+                if time.time() - path.lstat().st_mtime > _STALE_SECONDS:
+                    path.unlink()
+                    removed += 1
+        return removed
+
+    def _path(self, key: str) -> Path:
+        parts = key.split("/")
+        if _FORBIDDEN.search(key) or any(part in ("", ".", "..") or part.startswith(RESERVED) for part in parts):
+            raise StoreError(key=repr(key), reason="it is no valid key", hint="use relative paths with forward slashes")
+        try:
+            key.encode()
+        except UnicodeEncodeError as error:
+            raise StoreError(key=repr(key), reason="it is no valid key", hint="it is not valid Unicode") from error
+        return self.folder / key
+
+    def _walk(self, folder: str) -> Iterator[str]:
+        """Yield the keys below `folder` (empty, or ending in a slash) in byte order of whole keys, not of path parts."""
+        try:
+            with os.scandir(self.folder / folder) as entries:
+                names = [e.name + "/" if e.is_dir() else e.name for e in entries if not e.name.startswith(RESERVED)]
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as error:
+            raise _store_error(folder, error) from error
+        for name in sorted(names, key=os.fsencode):
+            if name.endswith("/"):
+                yield from self._walk(folder + name)
+            else:
+                yield folder + name
+
+    def _write(self, key: str, path: Path, data: bytes, install: Callable[[Path], object]) -> None:
+        """Write `data` to a flushed temporary file beside `path` and `install` it, whose `FileExistsError` is let through."""
+        temporary = path.parent / f"{_TEMPORARY}{secrets.token_hex(8)}"
+        try:
+            descriptor = _create(temporary)
+        except OSError as error:
+            raise _store_error(key, error) from error
+        try:
+            with os.fdopen(descriptor, "wb", buffering=0) as file:
+                view = memoryview(data)
+                while view:
+                    view = view[file.write(view) :]
+                os.fsync(descriptor)
+            install(temporary)
+            _flush_folder(path.parent)
+        except FileExistsError:
+            raise
+        except OSError as error:
+            raise _store_error(key, error) from error
+        finally:
+            with suppress(OSError):  # a rename took it away already
+                temporary.unlink()
+
+
+def _create(path: Path) -> int:
+    """Open a new file for writing, its folder made when missing; a `delete` beside us may remove an empty folder again."""
+    for attempt in range(100):
+        try:
+            # 0o666 and the umask, not mkstemp's 0o600: a web server reads the site
+            return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        except FileNotFoundError:
+            if attempt == 99:
+                raise
+            with suppress(FileNotFoundError):
+                _make_folder(path.parent)
+    raise AssertionError("unreachable")
+
+
+def _make_folder(folder: Path) -> None:
+    """Make `folder` and those above it, each flushed into its parent, so that a crash cannot lose a whole new folder."""
+    if not folder.parent.is_dir():
+        _make_folder(folder.parent)
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        if not folder.is_dir():
+            raise
+    else:
+        _flush_folder(folder.parent)
+
+
+def _flush_folder(folder: Path) -> None:
+    with suppress(FileNotFoundError):  # a `delete` beside us removed the empty folder
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _store_error(key: str, error: OSError) -> StoreError:
+    reason, hint = _REASONS.get(error.errno or 0, (error.strerror or type(error).__name__, ""))
+    return StoreError(key=key, reason=reason, hint=hint)
+
+
+@contextmanager
+def exclusive(folder: Path, purpose: str) -> Iterator[None]:
+    """Hold `folder` for this process while the block runs; `purpose` is what the one who comes second reads.
+
+    Raises `StoreError` at once when another process (or another block of this one) holds it, saying which. The operating
+    system releases the lock when the process ends, however it ends.
+    """
+    lock = FileLock(folder / _LOCK)
+    holder = folder / _HOLDER
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+        holder.write_text(f"{os.getpid()} {purpose}")
+    except Timeout:
+        raise StoreError(key=os.fspath(folder), reason=_held(holder), hint="wait until it is done, or end it") from None
+    except OSError as error:
+        lock.release()
+        raise _store_error(os.fspath(folder), error) from error
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            holder.unlink()
+        lock.release()
+
+
+def _held(holder: Path) -> str:
+    try:
+        pid, _, purpose = holder.read_text().partition(" ")
+    except (OSError, UnicodeDecodeError):
+        pid = purpose = ""
+    if not purpose:  # it has the lock, and has not written its name yet
+        return "another process holds the lock"
+    return f"process {pid} holds the lock ({purpose})"
