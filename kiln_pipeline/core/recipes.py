@@ -1,4 +1,4 @@
-"""Recipes: what a maintainer wants built, and how. Strictly parsed from TOML; this module never reads a file.
+"""Recipes: what a maintainer wants built, and how. The types and the merge; `core.recipe_toml` reads them from TOML.
 
 A recipe is data. Everything that reaches a build is shown in full in the attempt's provenance.
 """
@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from types import MappingProxyType
+from typing import cast
 
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
@@ -14,12 +15,24 @@ from packaging.version import Version
 from kiln_pipeline.core.platforms import Floors, Platform, PythonTag
 
 
+def merged(below: Mapping[str, object], above: Mapping[str, object]) -> dict[str, object]:
+    """Return `below` with `above` laid over it: tables merge key by key at every depth, everything else replaces."""
+    result = dict(below)
+    for key, value in above.items():
+        beneath = result.get(key)
+        if isinstance(value, Mapping) and isinstance(beneath, Mapping):
+            result[key] = merged(cast(Mapping[str, object], beneath), cast(Mapping[str, object], value))
+        else:
+            result[key] = value
+    return result
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BuildSettings:
     """How a release is built: the recipe's settings with the defaults beneath and matching overrides above."""
 
     cibuildwheel: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
-    """The ``[cibuildwheel]`` table, verbatim: cibuildwheel's own option names and values."""
+    """The ``[cibuildwheel]`` table, verbatim: cibuildwheel's own option names, values as `tomllib` gives them."""
     constraints: tuple[str, ...] = ()
     """PEP 508 requirements that bound the build requirements, for example ``Cython<3``."""
     extensions: tuple[str, ...] = ()
@@ -29,11 +42,32 @@ class BuildSettings:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Override:
-    """Settings for some versions only; later overrides win, tables merge key by key, lists replace."""
+class SettingsLayer:
+    """What one table states of `BuildSettings`; None leaves a field as it is beneath."""
 
-    versions: SpecifierSet
-    settings: Mapping[str, object]
+    cibuildwheel: Mapping[str, object] | None = None
+    constraints: tuple[str, ...] | None = None
+    extensions: tuple[str, ...] | None = None
+    system_packages: Mapping[str, tuple[str, ...]] | None = None
+
+    def over(self, beneath: BuildSettings) -> BuildSettings:
+        """Lay this over `beneath`: tables merge key by key, lists replace."""
+        packages = dict(beneath.system_packages) | dict(self.system_packages or {})
+        return BuildSettings(
+            cibuildwheel=MappingProxyType(merged(beneath.cibuildwheel, self.cibuildwheel or {})),
+            constraints=beneath.constraints if self.constraints is None else self.constraints,
+            extensions=beneath.extensions if self.extensions is None else self.extensions,
+            system_packages=MappingProxyType(packages),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Override:
+    """Settings for some versions only; later overrides win."""
+
+    versions: tuple[SpecifierSet, ...]
+    """A union: any of them."""
+    settings: SettingsLayer
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,8 +77,8 @@ class Recipe:
     project: str
     reason: str
     """One line for people: why this project needs kiln."""
-    versions: SpecifierSet
-    """The releases wanted. Pre-releases only when `prereleases`."""
+    versions: tuple[SpecifierSet, ...]
+    """The releases wanted: a union, since one PEP 440 specifier set is an intersection. Pre-releases only when `prereleases`."""
     pythons: tuple[PythonTag, ...]
     platforms: tuple[Platform, ...]
     floors: Floors = Floors()
@@ -64,4 +98,18 @@ class Recipe:
 
     def wants(self, version: Version) -> bool:
         """Return whether a version is wanted, before any rule of missing wheels."""
-        return self.versions.contains(version, prereleases=True)
+        return admits(self.versions, version)
+
+
+def admits(union: tuple[SpecifierSet, ...], version: Version) -> bool:
+    """Return whether any of the specifier sets contains `version`, pre-releases included."""
+    return any(specifiers.contains(version, prereleases=True) for specifiers in union)
+
+
+def settings_for(recipe: Recipe, version: Version) -> BuildSettings:
+    """Return how one release is built: the recipe's settings, then each override that admits `version`, later ones above."""
+    settings = recipe.settings
+    for override in recipe.overrides:
+        if admits(override.versions, version):
+            settings = override.settings.over(settings)
+    return settings

@@ -1,0 +1,141 @@
+"""cibuildwheel's option names and value types, and which of them a recipe may set. Tables by hand, compared with
+cibuildwheel's own schema in the tests. How options reach cibuildwheel is the builder's business.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import cast
+
+from kiln_pipeline.core.platforms import Platform
+from kiln_pipeline.core.toml_tables import TableReader, kind_of
+
+_TEXT, _TEXTS, _TABLE = ("string",), ("string", "list"), ("string", "table")
+
+OPTIONS: dict[str, tuple[str, ...]] = {
+    "audit-command": _TEXTS,
+    "audit-requires": _TEXTS,
+    "before-all": _TEXTS,
+    "before-build": _TEXTS,
+    "before-test": _TEXTS,
+    "build-frontend": _TABLE,
+    "build-verbosity": ("integer",),
+    "config-settings": _TABLE,
+    "dependency-versions": _TABLE,
+    "environment": ("table",),  # cibuildwheel takes a string too; a table can be merged with the defaults' and an ad-hoc run's
+    "inherit": _TABLE,
+    "repair-wheel-command": _TEXTS,
+    "test-command": _TEXTS,
+    "test-environment": _TABLE,
+    "test-extras": _TEXTS,
+    "test-groups": _TEXTS,
+    "test-requires": _TEXTS,
+    "test-runtime": _TABLE,
+    "test-skip": _TEXTS,
+    "test-sources": _TEXTS,
+    **{f"{platform.replace('_', '-', 1)}-image": _TEXT for platform in Platform if platform.family.endswith("linux")},
+}
+"""Option -> the TOML types of its value. Lists hold strings; tables hold strings or lists of strings."""
+
+SINCE = {
+    "audit-command": 4,
+    "audit-requires": 4,
+    "inherit": 4,
+    "test-environment": 3,
+    "test-runtime": 3,
+    "test-sources": 3,
+}
+"""Options that the older ones of our cibuildwheels do not know: the first major version that does."""
+
+_NO_SUCH_PLATFORM = "kiln builds no such platform; leave it out"
+_FAMILY_TABLES = {"macosx": "macos", "manylinux": "linux", "musllinux": "linux", "win": "windows"}
+PLATFORM_TABLES = tuple(sorted({_FAMILY_TABLES[platform.family] for platform in Platform}))
+"""Sub-tables with the same options for one operating system only."""
+
+REFUSED = {
+    "archs": "kiln builds the architecture of the build identifier; use [targets] platforms",
+    "build": "kiln builds one identifier at a time; use [targets] pythons and platforms",
+    "config-file": "kiln writes the configuration itself, from this table",
+    "container-engine": "kiln takes the build host's engine, and never mounts the host's folders; leave it out",
+    "enable": "kiln asks for each identifier by name, which enables it; use [targets] pythons",
+    "environment-pass": "a build never sees the host's variables; write the value into environment",
+    "free-threaded-support": "kiln asks for each identifier by name; use [targets] pythons, for example cp314t",
+    "only": "kiln builds one identifier at a time; use [targets] pythons and platforms",
+    "output-dir": "kiln collects the wheels itself; leave it out",
+    "package-dir": "kiln builds the sdist whose sha256 upstream states; leave it out",
+    "platform": "kiln builds on a host of the platform; use [targets] platforms",
+    "skip": "kiln builds one identifier at a time; use [targets] pythons and platforms",
+    "pyodide-version": _NO_SUCH_PLATFORM,
+    "xbuild-files": _NO_SUCH_PLATFORM,
+    "xbuild-tools": _NO_SUCH_PLATFORM,
+    **{name: _NO_SUCH_PLATFORM for name in ("android", "ios", "pyodide", "windows") if name not in PLATFORM_TABLES},
+}
+"""Options of cibuildwheel that a recipe may not set: why, and what to write instead."""
+
+REFUSED_ENVIRONMENT = {
+    "MACOSX_DEPLOYMENT_TARGET": "kiln sets it; use [targets] macos-arm64 and macos-x86_64",
+    "PIP_BUILD_CONSTRAINT": "kiln sets it; use [build] constraints",
+    "PIP_CONSTRAINT": "kiln sets it; use [build] constraints",
+    "SOURCE_DATE_EPOCH": "kiln sets it to the sdist's date, so that builds can be repeated; leave it out",
+    "UV_BUILD_CONSTRAINT": "kiln sets it; use [build] constraints",
+}
+"""Environment variables that kiln sets itself, above any recipe."""
+
+_IMAGE_ALIAS = re.compile(r"(many|musl)linux[a-z0-9_]*", re.ASCII)
+_PINNED_IMAGE = re.compile(r"\S+@sha256:[0-9a-f]{64}", re.ASCII)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OldestTool:
+    """The oldest cibuildwheel that the targets need, and a build identifier that needs it."""
+
+    version: str
+    identifier: str
+
+
+def read_options(reader: TableReader, oldest: OldestTool | None) -> dict[str, object]:
+    """Check a ``[cibuildwheel]`` table and return it verbatim; everything wrong in it is reported to the reader."""
+    _read_level(reader, oldest)
+    for name in PLATFORM_TABLES:
+        below = reader.table(name)
+        _read_level(below, oldest)
+        below.finish()
+    for override in reader.tables("overrides"):
+        if override.raw("select", "string", "list") is None:
+            override.require("select", 'write the build identifiers it is for, for example "cp312-*"')
+        _read_level(override, oldest, always=("inherit",))  # every cibuildwheel of ours knows it here
+        override.finish()
+    reader.finish()
+    return dict(reader.data)
+
+
+def _read_level(reader: TableReader, oldest: OldestTool | None, *, always: tuple[str, ...] = ()) -> None:
+    for name, reason in REFUSED.items():
+        if name in reader:
+            reader.refuse(name, reason)
+    for name, kinds in OPTIONS.items():
+        value = reader.raw(name, *kinds)
+        if value is None:
+            continue
+        _check_inside(reader, name, value)
+        since = 0 if name in always else SINCE.get(name, 0)
+        if oldest and since > int(oldest.version.split(".")[0]):
+            needs = f"cibuildwheel {oldest.version}, which builds {oldest.identifier}, does not know it"
+            reader.report(name, f"{needs}; leave it out, or leave that Python out of [targets]")
+        if name.endswith("-image") and not (_IMAGE_ALIAS.fullmatch(str(value)) or _PINNED_IMAGE.fullmatch(str(value))):
+            reader.report(name, "is no pinned image; write one of cibuildwheel's short names (manylinux_2_28) or NAME@sha256:…")
+    environment = reader.data.get("environment")
+    for variable in cast(dict[str, object], environment) if isinstance(environment, dict) else ():
+        if variable in REFUSED_ENVIRONMENT:
+            reader.report("environment", f"sets {variable}: {REFUSED_ENVIRONMENT[variable]}")
+
+
+def _check_inside(reader: TableReader, name: str, value: object) -> None:
+    if isinstance(value, list) and not _is_texts(cast(object, value)):
+        reader.report(name, "has an entry that is no string; write a list of strings")
+    for key, entry in cast(dict[str, object], value).items() if isinstance(value, dict) else ():
+        if not (isinstance(entry, str) or (name != "environment" and _is_texts(entry))):
+            reader.report(name, f"{key} is of type {kind_of(entry)}; write a string")
+
+
+def _is_texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(entry, str) for entry in cast(list[object], value))
