@@ -69,11 +69,11 @@ def new_recipe(folder: Path, project: str, *, page: ProjectPage | None) -> Path:
             raise RecipeError([Problem(file=str(path), field="", message="exists already; edit it, or remove it first")])
         _write_new(folder / DEFAULTS, STARTER_DEFAULTS)
     except OSError as error:
-        if made and path.parent.exists() and not path.exists():
-            path.parent.rmdir()
-        raise StoreError(
-            key=str(path), reason=f"cannot be written: {error.strerror or error}", hint="see to the folder"
-        ) from error
+        if made:
+            with contextlib.suppress(OSError):  # it may not be there, or hold a recipe by now
+                path.parent.rmdir()
+        reason = f"cannot be written: {error.strerror or error}"
+        raise StoreError(key=str(path), reason=reason, hint="see to the folder") from error
     return path
 
 
