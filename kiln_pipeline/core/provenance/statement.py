@@ -8,27 +8,20 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import TYPE_CHECKING, cast
+from typing import cast
 from urllib.parse import quote
 
 from kiln_pipeline.core.attempts import Attempt, Outcome
 from kiln_pipeline.core.build_plan import BuildPlan, BuildResult, Failure, Material
-from kiln_pipeline.core.distributions import Release
-from kiln_pipeline.core.platforms import BuildIdentifier
+from kiln_pipeline.core.provenance.parameters import external_parameters, read_external_parameters
 from kiln_pipeline.core.strict_json import Table, canonical, format_time, parse_canonical
-from kiln_pipeline.errors import RecipeError, VerificationError
-
-if TYPE_CHECKING:
-    from kiln_pipeline.core.wheel_contents import WheelFacts
+from kiln_pipeline.core.wheel_contents import WheelFacts
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
 BUILD_TYPE = "https://python.build/build-types/wheel/v1"
 LOG_NAME = "build.log.gz"
 
-_EXTERNAL = {
-    "ad_hoc_environment", "build_number", "expects_extension", "floors", "identifier", "recipe", "release", "settings",
-}  # fmt: skip
 _DEPENDENCY = {"annotations", "digest", "name", "uri"}
 
 
@@ -53,20 +46,19 @@ class Statement:
     """A statement, parsed: the attempt that the audit log counts, and what pages and verifiers show besides."""
 
     attempt: Attempt
-    build_number: int
+    plan: BuildPlan
+    """What was asked for, exactly as the build host was given it."""
     run_id: str
-    recipe_text: str
-    sdist: Material
     materials: tuple[Material, ...]
+    """What went in besides the sdist."""
     command: tuple[str, ...]
     environment: Mapping[str, str]
-    ad_hoc_environment: Mapping[str, str]
     hint: str
     """What a person can do about the failure; empty for a success."""
     wheel: WheelClaim | None
 
 
-def claim_of(wheel: "WheelFacts") -> WheelClaim:
+def claim_of(wheel: WheelFacts) -> WheelClaim:
     """Return what a statement must say of this wheel."""
     return WheelClaim(
         filename=wheel.filename,
@@ -75,10 +67,10 @@ def claim_of(wheel: "WheelFacts") -> WheelClaim:
         metadata_sha256=wheel.metadata_sha256,
         requires_python=wheel.requires_python,
         license_expression=wheel.license_expression,
-        license_files=tuple(sorted(wheel.license_files)),
-        extensions=tuple(sorted(wheel.extensions)),
+        license_files=wheel.license_files,
+        extensions=wheel.extensions,
         is_purelib=wheel.is_purelib,
-        tags=tuple(sorted(str(tag) for tag in wheel.tags)),
+        tags=wheel.tags,
     )
 
 
@@ -86,7 +78,7 @@ def build_statement(
     *,
     plan: BuildPlan,
     result: BuildResult,
-    wheel: "WheelFacts | None",
+    wheel: WheelFacts | None,
     failure: Failure | None,
     log_sha256: str,
     host: str,
@@ -107,7 +99,6 @@ def build_statement(
     byproducts = [{"digest": {"sha256": log_sha256}, "name": LOG_NAME}]
     if claim:
         byproducts.append({"digest": {"sha256": claim.metadata_sha256}, "name": f"{claim.filename}.metadata"})
-    sdist = Material(name=plan.sdist.filename, kind="sdist", uri=plan.sdist.url, sha256=plan.sdist.sha256)
     payload = canonical({
         "_type": STATEMENT_TYPE,
         "subject": [{"digest": {"sha256": subject[1]}, "name": subject[0]}],
@@ -115,9 +106,9 @@ def build_statement(
         "predicate": {
             "buildDefinition": {
                 "buildType": BUILD_TYPE,
-                "externalParameters": _external_parameters(plan),
+                "externalParameters": external_parameters(plan),
                 "internalParameters": {"command": result.command, "environment": result.environment},
-                "resolvedDependencies": [_dependency(material) for material in (sdist, *result.materials)],
+                "resolvedDependencies": [_dependency(material) for material in (_sdist(plan), *result.materials)],
             },
             "runDetails": {
                 "builder": {"id": _builder_id(host, result.builder)},
@@ -158,13 +149,13 @@ def parse_statement(payload: bytes) -> Statement:
         "buildDefinition", fields={"buildType", "externalParameters", "internalParameters", "resolvedDependencies"}
     )
     definition.exactly("buildType", BUILD_TYPE)
-    external = definition.table("externalParameters", fields=_EXTERNAL)
+    plan = read_external_parameters(definition)
     internal = definition.table("internalParameters", fields={"command", "environment"})
     run = predicate.table("runDetails", fields={"builder", "metadata", "byproducts"})
     own = predicate.table("kiln_attempt", fields={"outcome", "host", "builder", "failure", "wheel"})
     sdist, *materials = [_read_material(row) for row in definition.tables("resolvedDependencies", fields=_DEPENDENCY)] or [None]
-    if sdist is None or sdist.kind != "sdist" or not sdist.sha256:
-        raise definition.error("resolvedDependencies", "does not start with the sdist and its sha256")
+    if sdist is None or sdist != _sdist(plan):
+        raise definition.error("resolvedDependencies", "does not start with the sdist of the external parameters")
     wheel = _read_claim(own)
     failure = own.table("failure", fields={"class", "proof", "hint"}) if wheel is None else None
     if wheel is not None:
@@ -172,33 +163,21 @@ def parse_statement(payload: bytes) -> Statement:
     top.exactly("subject", [{"digest": {"sha256": wheel.sha256}, "name": wheel.filename}] if wheel
                 else [{"digest": {"sha256": sdist.sha256}, "name": sdist.name}])  # fmt: skip
     run.table("builder", fields={"id"}).exactly("id", _builder_id(own.text("host"), own.text("builder")))
-    attempt = _read_attempt(payload, external, own, run, sdist, wheel, failure)
+    attempt = _read_attempt(payload, plan, own, run, wheel, failure)
     return Statement(
         attempt=attempt,
-        build_number=external.whole("build_number"),
+        plan=plan,
         run_id=run.table("metadata", fields=None).text("invocationId"),
-        recipe_text=external.table("recipe", fields={"text", "sha256"}).text("text"),
-        sdist=sdist,
         materials=tuple(material for material in materials if material is not None),
         command=internal.texts("command"),
         environment=internal.text_map("environment"),
-        ad_hoc_environment=external.text_map("ad_hoc_environment"),
         hint=failure.text("hint") if failure else "",
         wheel=wheel,
     )
 
 
-def _external_parameters(plan: BuildPlan) -> dict[str, object]:
-    return {
-        "release": str(plan.release),
-        "identifier": str(plan.identifier),
-        "build_number": plan.build_number,
-        "expects_extension": plan.expects_extension,
-        "recipe": {"text": plan.recipe_text, "sha256": plan.recipe_sha256},
-        "settings": {field.name: getattr(plan.settings, field.name) for field in fields(plan.settings)},
-        "floors": {field.name: getattr(plan.floors, field.name) for field in fields(plan.floors)},
-        "ad_hoc_environment": plan.environment,
-    }
+def _sdist(plan: BuildPlan) -> Material:
+    return Material(name=plan.sdist.filename, kind="sdist", uri=plan.sdist.url, sha256=plan.sdist.sha256)
 
 
 def _builder_id(host: str, builder: str) -> str:
@@ -243,28 +222,21 @@ def _read_claim(own: Table) -> WheelClaim | None:
 
 
 def _read_attempt(
-    payload: bytes, external: Table, own: Table, run: Table, sdist: Material, wheel: WheelClaim | None, failure: Table | None
+    payload: bytes, plan: BuildPlan, own: Table, run: Table, wheel: WheelClaim | None, failure: Table | None
 ) -> Attempt:
-    try:
-        release = Release.parse(external.text("release"))
-        identifier = BuildIdentifier.parse(external.text("identifier"))
-    except (RecipeError, ValueError) as error:
-        raise VerificationError(subject=external.subject, reason=str(error)) from error
-    external.exactly("release", str(release))
-    external.exactly("identifier", str(identifier))
     times = run.table("metadata", fields={"invocationId", "startedOn", "finishedOn"})
     if times.time("finishedOn") < times.time("startedOn"):
         raise times.error("finishedOn", "is before startedOn: the build host's clock ran backwards")
     return Attempt(
-        release=release,
-        identifier=identifier,
+        release=plan.release,
+        identifier=plan.identifier,
         outcome=Outcome.SUCCEEDED if wheel else Outcome.FAILED,
         started=times.time("startedOn"),
         finished=times.time("finishedOn"),
         host=own.text("host"),
         builder=own.text("builder"),
-        sdist_sha256=sdist.sha256,
-        recipe_sha256=_read_recipe(external.table("recipe", fields={"text", "sha256"})),
+        sdist_sha256=plan.sdist.sha256,
+        recipe_sha256=plan.recipe_sha256,
         wheel=wheel.filename if wheel else "",
         wheel_sha256=wheel.sha256 if wheel else "",
         wheel_size=wheel.size if wheel else 0,
@@ -275,14 +247,6 @@ def _read_attempt(
         log_sha256=_read_byproducts(run, wheel),
         statement_sha256=hashlib.sha256(payload).hexdigest(),
     )
-
-
-def _read_recipe(recipe: Table) -> str:
-    """Return the recipe's sha256, which must be that of its text; both are empty for an ad-hoc build."""
-    text = recipe.text("text")
-    expected = hashlib.sha256(text.encode()).hexdigest() if text else ""
-    recipe.exactly("sha256", expected)
-    return expected
 
 
 def _read_byproducts(run: Table, wheel: WheelClaim | None) -> str:
