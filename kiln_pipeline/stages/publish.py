@@ -1,0 +1,233 @@
+"""Publish the simple index: the pages that changed, then the root; for removals the root, then the pages. No wheel is touched.
+
+The order keeps every promise at every moment: a page names only wheels that are in the site already, the root names only pages
+that are, and a publish that was cut off is finished by the next one, to the same bytes. What a publish is about to touch is noted
+in the state first, so that the next one does not trust the manifest about it.
+"""
+
+# pyarrow ships no annotations and makes its functions at import: what it gives is known to the tests, not to the checker.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownParameterType=false, reportAttributeAccessIssue=false
+import hashlib
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from kiln_pipeline.core import site_layout
+from kiln_pipeline.core.attempts import Attempt
+from kiln_pipeline.core.provenance.dsse import sign_envelope
+from kiln_pipeline.core.provenance.page_statement import page_statement
+from kiln_pipeline.core.release_metadata import project_files, project_states
+from kiln_pipeline.core.simple_index import manifest, render
+from kiln_pipeline.core.simple_index.changes import input_digests
+from kiln_pipeline.core.simple_index.manifest import ROOT, UNKNOWN, Entry, page_keys
+from kiln_pipeline.core.simple_index.model import IndexPage, listed, overlay
+from kiln_pipeline.errors import ObjectNotFound, StoreError, VerificationError
+from kiln_pipeline.ports import ObjectStore, Progress, Signer
+
+UNFINISHED = "site_publish_unfinished.json"
+"""Key in the state: the projects that a publish which has not finished was about to write or remove."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PublishReport:
+    """What a publish did. All tuples are sorted by project."""
+
+    written: tuple[str, ...] = ()
+    """Projects whose pages were written."""
+    removed: tuple[str, ...] = ()
+    """Projects whose pages were removed."""
+    unchanged: int = 0
+    root_written: bool = False
+    problems: tuple[tuple[str, str], ...] = ()
+    """(project, what is wrong): its pages stay as they were, and the others were published."""
+
+
+def publish(
+    *,
+    projects: Sequence[str],
+    metadata: pa.Table,
+    project_table: pa.Table,
+    attempts: Sequence[Attempt],
+    superseded: Collection[str],
+    site: ObjectStore,
+    state: ObjectStore,
+    signer: Signer,
+    progress: Progress,
+) -> PublishReport:
+    """Bring ``simple/`` of `site` up to date with upstream (`metadata`, `project_table`) and the audit log (`attempts`).
+
+    `projects` are the tracked ones, normalised; no other is in the index afterwards. `superseded` holds the filenames of wheels
+    of ours that upstream has caught up with. `signer` holds the log's key. Of the attempts, the successes that the log has are
+    listed. An unchanged publish writes nothing.
+
+    A project that cannot be published safely (a wheel that is not in the site, a filename with two hashes, upstream never read)
+    is reported and keeps its old pages. Raises `StoreError` when a store cannot be read or written; run it again then.
+    """
+    before = _last_publish(site, state)
+    by_project: dict[str, list[Attempt]] = {}
+    for attempt in listed(attempts):
+        by_project.setdefault(attempt.release.project, []).append(attempt)
+    digests = input_digests(
+        projects=projects,
+        metadata=metadata,
+        project_table=project_table,
+        attempts=by_project,
+        superseded=superseded,
+        signing_key=signer.public_key,
+    )
+    changed = [project for project in sorted(set(projects)) if before.get(project, UNKNOWN).inputs != digests.get(project)]
+    removed = sorted(before.keys() - {ROOT} - set(projects))
+    run = _Run(before=before, touched=(*changed, *removed), site=site, state=state, signer=signer)
+    if changed or removed:
+        progress.step(f"simple index: {len(changed)} of {len(projects)} projects to write, {len(removed)} to remove")
+    problems: list[tuple[str, str]] = []
+    for project, page in _pages(changed, metadata, project_table, by_project, superseded):
+        problem = page if isinstance(page, str) else _absent(page, site)
+        if isinstance(page, str) or problem:
+            progress.step(f"simple index: {project} keeps its old pages: {problem}")
+            problems.append((project, problem))
+        else:
+            run.write(page, digests[project])
+    run.write_root(projects)
+    for project in removed:
+        run.remove(project)
+    run.finish()
+    return PublishReport(
+        written=tuple(run.written),
+        removed=tuple(removed),
+        unchanged=len(set(projects)) - len(run.written) - len(problems),
+        root_written=run.root_written,
+        problems=tuple(problems),
+    )
+
+
+def _last_publish(site: ObjectStore, state: ObjectStore) -> dict[str, Entry]:
+    """Return what the last publish left; `UNKNOWN` for what an unfinished one may have touched, or nobody has noted."""
+    try:
+        entries = manifest.read_manifest(state.get(manifest.KEY))
+    except ObjectNotFound:
+        # the first publish, or a lost state: whatever pages there are, they are ours to write anew or to remove
+        found = (key.split("/") for key in site.keys("simple/"))
+        entries = {parts[1]: UNKNOWN for parts in found if len(parts) == 3}
+    try:
+        touched: list[str] = json.loads(state.get(UNFINISHED))
+    except ObjectNotFound:
+        return entries
+    except ValueError as error:
+        hint = f"delete it and {manifest.KEY}: the next publish then writes every page anew"
+        raise StoreError(key=UNFINISHED, reason=f"it is no JSON: {error}", hint=hint) from error
+    return entries | dict.fromkeys([*touched, ROOT], UNKNOWN)
+
+
+def _pages(
+    projects: Sequence[str],
+    metadata: pa.Table,
+    project_table: pa.Table,
+    attempts: Mapping[str, Sequence[Attempt]],
+    superseded: Collection[str],
+) -> Iterator[tuple[str, IndexPage | str]]:
+    """Yield each project with its page, or with the reason why it has none."""
+    rows = pc.is_in(project_table.column("project"), value_set=pa.array(projects, pa.string()))
+    states = project_states(project_table.filter(rows))
+    for project in projects:
+        state = states.get(project)
+        upstream = project_files(metadata, project)
+        if state is None or (state.broken_since is not None and not upstream and not state.versions):
+            # a page with ours alone would hide from installers all that upstream has
+            yield project, f"upstream's page has never been read{': ' + state.broken_reason if state else ''}"
+            continue
+        try:
+            yield (
+                project,
+                overlay(
+                    project,
+                    upstream=upstream,
+                    status=state.status,
+                    status_reason=state.status_reason,
+                    versions=state.versions,
+                    attempts=attempts.get(project, ()),
+                    superseded=superseded,
+                ),
+            )
+        except VerificationError as error:
+            yield project, str(error)
+
+
+def _absent(page: IndexPage, site: ObjectStore) -> str:
+    """Return what the page would name in vain; empty when every wheel of ours is in the site with all that belongs to it."""
+    for file in page.files:
+        if file.attestation:
+            name = file.filename
+            for key in (site_layout.wheel(name), site_layout.wheel_metadata(name), site_layout.wheel_provenance(name)):
+                if not site.exists(key):
+                    return f"{key} is not in the site yet: run `kiln record`, or see why it did not write it"
+    return ""
+
+
+class _Run:
+    """The writing half of one publish. The legal order: `write`, `write_root`, `remove`, `finish`."""
+
+    def __init__(
+        self, *, before: Mapping[str, Entry], touched: Sequence[str], site: ObjectStore, state: ObjectStore, signer: Signer
+    ) -> None:
+        self.written: list[str] = []
+        self.root_written = False
+        self._before, self._entries, self._touched = before, dict(before), touched
+        self._site, self._state, self._signer = site, state, signer
+        self._begun = False
+
+    def write(self, page: IndexPage, inputs: bytes) -> None:
+        """Write what differs of a project's pages, and then their attestation."""
+        pages = {"index.html": render.project_html(page), "index.json": render.project_json(page)}
+        attestation = sign_envelope(page_statement(page.project, pages), [self._signer])
+        if self._put(page.project, inputs, *pages.values(), attestation):
+            self.written.append(page.project)
+
+    def write_root(self, tracked: Collection[str]) -> None:
+        """Write the root index over those tracked projects that have pages."""
+        projects = sorted(project for project in set(tracked) if self._has_pages(project))
+        inputs = hashlib.sha256("\n".join([render.fingerprint(), *projects]).encode()).digest()
+        if self._entries.get(ROOT, UNKNOWN).inputs != inputs:
+            self.root_written = self._put(ROOT, inputs, render.root_html(projects), render.root_json(projects))
+
+    def remove(self, project: str) -> None:
+        """Remove the pages of a project that the root no longer names."""
+        self._begin()
+        for key in page_keys(project):
+            self._site.delete(key)
+        del self._entries[project]
+
+    def finish(self) -> None:
+        """Note what is in the site now; nothing to do when nothing differs."""
+        if self._entries != self._before:
+            self._state.put(manifest.KEY, manifest.write_manifest(self._entries))
+        if self._begun or self._state.exists(UNFINISHED):
+            self._state.delete(UNFINISHED)
+
+    def _put(self, project: str, inputs: bytes, *contents: bytes) -> bool:
+        """Write those of HTML, JSON and attestation that differ from what was written before; return whether any did."""
+        old, new = self._entries.get(project, UNKNOWN), Entry.of(inputs, *contents)
+        keyed = zip(page_keys(project), contents, old[1:], new[1:], strict=False)  # the root has no attestation
+        differing = [(key, data) for key, data, was, now in keyed if was != now]
+        if differing:
+            self._begin()
+        for key, data in differing:
+            self._site.put(key, data)
+        self._entries[project] = new
+        return bool(differing)
+
+    def _has_pages(self, project: str) -> bool:
+        entry = self._entries.get(project)
+        if entry == UNKNOWN:  # a publish that was cut off wrote both, one or none of them
+            return all(self._site.exists(key) for key in page_keys(project)[:2])
+        return entry is not None
+
+    def _begin(self) -> None:
+        """Note what this publish may touch, once, before it touches anything."""
+        if not self._begun:
+            self._state.put(UNFINISHED, json.dumps([*self._touched]).encode())
+            self._begun = True
