@@ -1,4 +1,4 @@
-"""The signs of each failure class in a build log, as data. How they are searched stands in `kiln_pipeline.core.failures`.
+"""The signs of each failure class in a build log, as data. How they are searched stands in `kiln_pipeline.core.failure_log`.
 
 Rules stand in tiers: the first tier with a match decides, and within a tier the earliest place in the log, because what
 comes later in a log is mostly an echo of the first cause. Every alternative here has been seen in a real log.
@@ -6,34 +6,8 @@ comes later in a log is mostly an echo of the first cause. Every alternative her
 
 import re
 from dataclasses import dataclass
-from enum import StrEnum
 
-
-class FailureClass(StrEnum):
-    """The last word of every failed log. The names are public: they stand in provenance, on pages and in filters."""
-
-    MISSING_HEADER = "missing-header"
-    MISSING_LIBRARY = "missing-library"
-    MISSING_TOOL = "missing-tool"
-    LINK_ERROR = "link-error"
-    COMPILER_ERROR = "compiler-error"
-    REMOVED_C_API = "removed-c-api"
-    PYTHON2_SYNTAX = "python2-syntax"
-    SETUP_EXCEPTION = "setup-exception"
-    BUILD_REQUIREMENT = "build-requirement"
-    REPAIR_FAILED = "repair-failed"
-    NO_SUCH_IDENTIFIER = "no-such-identifier"
-    OUT_OF_MEMORY = "out-of-memory"
-    OUT_OF_DISK = "out-of-disk"
-    TIMEOUT = "timeout"
-    NETWORK = "network"
-    ENGINE = "engine"
-    LOST_EXTENSION = "lost-extension"
-    TESTS_FAILED = "tests-failed"
-    BAD_SDIST = "bad-sdist"
-    BAD_WHEEL = "bad-wheel"
-    NO_INTERPRETER = "no-interpreter"
-    UNKNOWN = "unknown"
+from kiln_pipeline.core.failures import FailureClass
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

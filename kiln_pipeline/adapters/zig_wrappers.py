@@ -1,0 +1,46 @@
+"""The folder of compiler commands and the environment that make a build use zig and nothing of this host. Runs nothing."""
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+
+from kiln_pipeline.adapters import zig_compiler
+
+_C = ("cc", "gcc", "clang", "c99")
+_CXX = ("c++", "g++", "clang++")
+_PLAIN = ("ar", "ranlib")
+
+
+def write_wrappers(folder: Path, *, python: Path, zig: Path, target: str, source: Path) -> None:
+    """Write ``cc``, ``c++``, ``ar`` and their other usual names into `folder`, so that none leads to the host's."""
+    folder.mkdir()
+    script = str(Path(zig_compiler.__file__))
+    for names, language in ((_C, "cc"), (_CXX, "c++")):
+        words = [str(python), "-I", "-S", script, str(zig), language, target, str(source)]
+        for name in names:
+            _write(folder / name, words)
+    for name in _PLAIN:
+        _write(folder / name, [str(zig), name])
+
+
+def _write(path: Path, words: list[str]) -> None:
+    path.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
+    path.chmod(0o755)
+
+
+def compiler_environment(wrappers: Path) -> Mapping[str, str]:
+    """Return the variables by which setuptools, CMake, meson and make find the wrappers.
+
+    LDSHARED must be stated: Python's own would bring the interpreter's rpath into the wheel. Archives are made with D, without
+    time stamps.
+    """
+    cc, cxx = str(wrappers / "cc"), str(wrappers / "c++")
+    return {
+        "CC": cc,
+        "CXX": cxx,
+        "LDSHARED": f"{cc} -shared",
+        "LDCXXSHARED": f"{cxx} -shared",
+        "AR": str(wrappers / "ar"),
+        "ARFLAGS": "rcsD",
+        "RANLIB": str(wrappers / "ranlib"),
+    }
