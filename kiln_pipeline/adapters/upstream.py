@@ -1,0 +1,156 @@
+"""The upstream simple index over HTTP: pages by conditional requests, files checked before they get their name.
+
+What a page means is `core.simple_index.parse`, how a GET is bounded is `adapters.http_get`, and what is done with an answer is
+the stages' matter.
+"""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import pypi_simple
+import requests
+
+from kiln_pipeline.adapters.http_get import BrokenOffError, HttpGetter, bounded_session, check_status
+from kiln_pipeline.core.distributions import DistributionFile, project_name
+from kiln_pipeline.core.simple_index.filenames import filename_problem
+from kiln_pipeline.core.simple_index.parse import MAX_BODY, parse_project_page
+from kiln_pipeline.errors import StoreError, UpstreamError
+from kiln_pipeline.ports import FetchedPage
+
+_READING = "1"
+"""Raise it when `parse_project_page` reads more or otherwise than before: then every page is read anew."""
+_ACCEPT = "application/vnd.pypi.simple.v1+json"
+
+
+class SimpleApiUpstream:
+    """An `UpstreamIndex` over one endpoint that speaks the simple API's JSON, 1.1 or later. Safe to share between threads."""
+
+    def __init__(
+        self,
+        endpoint: str = pypi_simple.PYPI_SIMPLE_ENDPOINT,
+        *,
+        session: requests.Session | None = None,
+        timeout: float = 30.0,
+        deadline: float = 600.0,
+        retries: int = 3,
+        backoff: float = 0.5,
+        connections: int = 16,
+        max_body: int = MAX_BODY,
+    ) -> None:
+        """Take an endpoint such as ``https://index.example.org/simple/``; ``user:password@`` in it is used, and never shown.
+
+        `timeout` bounds the wait for each part of an answer, `deadline` a whole answer, both in seconds. `retries` and `backoff`
+        (seconds before the second retry, doubling; ``Retry-After`` counts up to a minute) hold for a session of its own; a given
+        `session` keeps its own adapters. `connections` bounds the open connections, `max_body` a page's bytes.
+        """
+        session = session or bounded_session(retries=retries, backoff=backoff, connections=connections)
+        self._http = HttpGetter(endpoint, session, timeout=timeout, deadline=deadline)
+        self._retries, self._max_body = retries, max_body
+        self._reading = hashlib.sha256(f"{_READING}\n{self._http.endpoint}".encode()).hexdigest()[:12]
+
+    def project_page(self, project: str, *, validator: str = "") -> FetchedPage | None:
+        """Fetch a project page; None when it has not changed since `validator`.
+
+        The validator holds a digest of the body, and the ETag where the server gives one: without ETags the page is fetched,
+        and neither parsed nor returned when its bytes are the same. (A serial says less: a page can change under the same one.)
+        """
+        try:
+            project = project_name(project)
+        except ValueError as error:
+            raise UpstreamError(subject=f"project {project[:120]!a}", reason=str(error)) from None
+        known_digest, known_etag = self._known(validator)
+        headers = {"Accept": _ACCEPT} | ({"If-None-Match": known_etag} if known_etag else {})
+        for attempt in range(self._retries + 1):
+            try:
+                return self._page(project, headers, known_digest, known_etag)
+            except BrokenOffError:
+                if attempt == self._retries:
+                    raise
+        raise AssertionError("the last attempt returns or raises")
+
+    def _page(self, project: str, headers: Mapping[str, str], digest: str, etag: str) -> FetchedPage | None:
+        subject, url = f"project {project}", f"{self._http.endpoint}{project}/"
+        with self._http.answer(subject, url, headers) as response:
+            answered = _sound_etag(response.headers.get("ETag", ""))
+            if etag and (response.status_code == 304 or (response.status_code == 200 and answered == etag)):
+                return None
+            check_status(subject, response)
+            body = b"".join(self._http.body(subject, response, self._max_body))
+        found = hashlib.sha256(body).hexdigest()
+        if found == digest and answered == etag:
+            return None
+        page = parse_project_page(body, project=project, base_url=url, max_body=self._max_body)
+        return FetchedPage(page=page, validator=f"{self._reading} {found} {answered}".rstrip())
+
+    def _known(self, validator: str) -> tuple[str, str]:
+        """Return (digest, ETag) of a validator, both empty when it is of another reading or endpoint."""
+        reading, _, rest = validator.partition(" ")
+        digest, _, etag = rest.partition(" ")
+        return (digest, etag) if reading == self._reading else ("", "")
+
+    def download(self, file: DistributionFile, folder: Path) -> Path:
+        """Download a file into `folder` under its own filename and return its path.
+
+        Bytes that are there already and right are kept. Raises `UpstreamError` when the bytes are not the ones that upstream
+        stated, and `StoreError` when `folder` cannot be written; then nothing is left behind.
+        """
+        subject = f"file {file.filename[:120]!a}".replace("'", "")
+        problem = filename_problem(file.filename)
+        if problem:
+            raise UpstreamError(subject=subject, reason=problem)
+        path = folder / file.filename
+        for attempt in range(self._retries + 1):
+            try:
+                if not _has(path, file):
+                    self._download(subject, file, path)
+                return path
+            except BrokenOffError:
+                if attempt == self._retries:
+                    raise
+            except OSError as error:
+                reason = f"it cannot be written: {error.strerror or error}"
+                raise StoreError(key=str(path), reason=reason, hint="free some space or check the permissions") from error
+        raise AssertionError("the last attempt returns or raises")
+
+    def _download(self, subject: str, file: DistributionFile, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        digest = hashlib.sha256()
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
+        try:
+            with os.fdopen(descriptor, "wb") as part:
+                with self._http.answer(subject, file.url, {"Accept-Encoding": "identity"}) as response:
+                    check_status(subject, response)
+                    for chunk in self._http.body(subject, response, file.size):
+                        digest.update(chunk)
+                        part.write(chunk)
+                if part.tell() != file.size or digest.hexdigest() != file.sha256:
+                    _differs(subject, part.tell(), file, digest.hexdigest())
+                part.flush()
+                os.fsync(part.fileno())
+            Path(name).replace(path)
+        except BaseException:
+            with suppress(FileNotFoundError):
+                Path(name).unlink()
+            raise
+
+
+def _sound_etag(etag: str) -> str:
+    """Return the ETag when it can be sent back and stored, else an empty string."""
+    return etag if len(etag) <= 256 and etag.isascii() and etag.isprintable() and etag.strip() == etag else ""
+
+
+def _has(path: Path, file: DistributionFile) -> bool:
+    if not path.is_file() or path.stat().st_size != file.size:
+        return False
+    with path.open("rb") as there:
+        return hashlib.file_digest(there, "sha256").hexdigest() == file.sha256
+
+
+def _differs(subject: str, size: int, file: DistributionFile, digest: str) -> None:
+    what = f"it has {size:,} bytes instead of {file.size:,}" if size != file.size else f"its sha256 is {digest}"
+    reason = f"{what}: not the file that upstream states"
+    raise UpstreamError(subject=subject, reason=reason, hint="it was thrown away; try again later")
