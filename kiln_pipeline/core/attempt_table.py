@@ -1,5 +1,8 @@
 """Attempts as a Parquet table with a watermark: how far into which log it reaches. Derived data; the log itself is the record."""
 
+# pyarrow ships no annotations: what comes out of it is unknown to the checker, and known to the tests.
+# pyright: reportMissingTypeStubs=false, reportAttributeAccessIssue=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownParameterType=false
 import io
 from collections.abc import Iterable
 from dataclasses import dataclass, fields

@@ -50,7 +50,11 @@ def parse(data: bytes, subject: str) -> object:
 def parse_canonical(data: bytes, subject: str) -> object:
     """Parse JSON that must be spelled exactly as `canonical` spells it. Raises `VerificationError` that names `subject`."""
     value = parse(data, subject)
-    if canonical(value) != data:
+    try:
+        spelled = canonical(value)
+    except RecursionError as error:
+        raise VerificationError(subject=subject, reason="it is nested too deeply") from error
+    if spelled != data:
         raise VerificationError(subject=subject, reason="it is not in canonical form: its bytes have been altered")
     return value
 

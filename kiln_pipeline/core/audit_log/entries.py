@@ -1,6 +1,7 @@
 """What one entry of the audit log says: one attempt, bound by hashes to its statement, wheel, log and host key. No trees."""
 
 import base64
+import hashlib
 from dataclasses import dataclass, fields
 
 from kiln_pipeline.core.attempts import Attempt, Outcome
@@ -30,11 +31,11 @@ class LogEntry:
     """The raw Ed25519 public key with which the host was enrolled when the entry was made."""
 
 
-def entry_of(attempt: Attempt, *, envelope_sha256: str, host_key: bytes) -> LogEntry:
-    """Return the entry that records an attempt."""
+def entry_of(attempt: Attempt, *, envelope: bytes, host_key: bytes) -> LogEntry:
+    """Return the entry that records an attempt with this countersigned envelope."""
     return LogEntry(
         statement=attempt.statement_sha256,
-        envelope=envelope_sha256,
+        envelope=hashlib.sha256(envelope).hexdigest(),
         outcome=attempt.outcome,
         release=str(attempt.release),
         identifier=str(attempt.identifier),
@@ -58,7 +59,7 @@ def parse_entry(data: bytes) -> LogEntry:
     subject = "audit log entry"
     table = Table(parse_canonical(data, subject), subject, fields={field.name for field in fields(LogEntry)})
     outcome = table.text("outcome")
-    if outcome not in Outcome:
+    if outcome not in set(Outcome):
         raise VerificationError(subject=subject, reason=f"{outcome!r} is no outcome")
     if outcome == Outcome.FAILED:
         for field in ("wheel", "wheel_sha256", "metadata_sha256"):
