@@ -32,7 +32,8 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "test-runtime": _TABLE,
     "test-skip": _TEXTS,
     "test-sources": _TEXTS,
-    **{f"{platform.replace('_', '-', 1)}-image": _TEXT for platform in Platform if platform.family.endswith("linux")},
+    **{f"{on.family}-{on.machine}-image": _TEXT for on in Platform if on.family.endswith("linux")},
+    **{f"{on.family}-pypy_{on.machine}-image": _TEXT for on in Platform if on.family == "manylinux"},
 }
 """Option -> the TOML types of its value. Lists hold strings; tables hold strings or lists of strings."""
 
@@ -45,6 +46,9 @@ SINCE = {
     "test-sources": 3,
 }
 """Options that the older ones of our cibuildwheels do not know: the first major version that does."""
+
+TOP_ONLY = ("dependency-versions", "test-skip")
+"""Options that no platform's sub-table and no override may hold."""
 
 _NO_SUCH_PLATFORM = "kiln builds no such platform; leave it out"
 _FAMILY_TABLES = {"macosx": "macos", "manylinux": "linux", "musllinux": "linux", "win": "windows"}
@@ -67,6 +71,12 @@ REFUSED = {
     "pyodide-version": _NO_SUCH_PLATFORM,
     "xbuild-files": _NO_SUCH_PLATFORM,
     "xbuild-tools": _NO_SUCH_PLATFORM,
+    **{
+        option: _NO_SUCH_PLATFORM
+        for machine in ("armv7l", "i686", "ppc64le", "pypy_i686", "riscv64", "s390x")
+        for option in (f"manylinux-{machine}-image", f"musllinux-{machine}-image")
+        if option not in OPTIONS
+    },
     **{name: _NO_SUCH_PLATFORM for name in ("android", "ios", "pyodide", "windows") if name not in PLATFORM_TABLES},
 }
 """Options of cibuildwheel that a recipe may not set: why, and what to write instead."""
@@ -96,16 +106,21 @@ def read_options(reader: TableReader, oldest: OldestTool | None) -> dict[str, ob
     """Check a ``[cibuildwheel]`` table and return it verbatim; everything wrong in it is reported to the reader."""
     _read_level(reader, oldest)
     for name in PLATFORM_TABLES:
-        below = reader.table(name)
-        _read_level(below, oldest)
-        below.finish()
+        _read_below(reader.table(name), oldest)
     for override in reader.tables("overrides"):
         if override.raw("select", "string", "list") is None:
             override.require("select", 'write the build identifiers it is for, for example "cp312-*"')
-        _read_level(override, oldest, always=("inherit",))  # every cibuildwheel of ours knows it here
-        override.finish()
+        _read_below(override, oldest, always=("inherit",))  # every cibuildwheel of ours knows it here
     reader.finish()
     return dict(reader.data)
+
+
+def _read_below(reader: TableReader, oldest: OldestTool | None, *, always: tuple[str, ...] = ()) -> None:
+    for name in TOP_ONLY:
+        if name in reader:
+            reader.refuse(name, "it holds for all builds; write it at the top of [cibuildwheel]")
+    _read_level(reader, oldest, always=always)
+    reader.finish()
 
 
 def _read_level(reader: TableReader, oldest: OldestTool | None, *, always: tuple[str, ...] = ()) -> None:

@@ -130,12 +130,12 @@ def _read_project(reader: TableReader, folder: str) -> str | None:
 
 def _read_demo(reader: TableReader, versions: tuple[SpecifierSet, ...], prereleases: bool) -> tuple[str, ...]:
     demo = reader.texts("demo", values.version) or ()
-    for version in map(Version, demo):
+    for version in demo:
         if versions and not admits(versions, version):
             reader.report("demo", f"{version} is not among the wanted versions; add it to versions or leave it out")
         elif version.is_prerelease and not prereleases:
             reader.report("demo", f"{version} is a pre-release; set prereleases = true or leave it out")
-    return demo
+    return tuple(map(str, demo))
 
 
 def _read_common(reader: TableReader, beneath: _Common) -> _Common:

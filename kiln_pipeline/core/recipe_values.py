@@ -39,10 +39,10 @@ def one_line(text: str) -> str:
     return text.strip()
 
 
-def version(text: str) -> str:
-    """A PEP 440 version, normalised."""
+def version(text: str) -> Version:
+    """A PEP 440 version."""
     try:
-        return str(Version(text))
+        return Version(text)
     except InvalidVersion:
         raise ValueError(f"{text!r} is no version (PEP 440); write for example 1.2.3") from None
 

@@ -1,10 +1,14 @@
 """Recipes from TOML: one whole good recipe, one file with a dozen mistakes, and what the checks let through or stop."""
 
+import contextlib
 import hashlib
+import json
 from datetime import timedelta
 from types import MappingProxyType
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from packaging.specifiers import SpecifierSet
 
 from kiln_pipeline.core.platforms import Floors, Platform, PythonTag
@@ -181,3 +185,163 @@ def test_every_mistake_of_a_file_is_reported_at_once() -> None:
          "reason, system-packages, targets, versions"),
     )  # fmt: skip
     assert problems_of(DEFAULTS, pyyaml=BAD) == tuple(Problem(file=file, field=field, message=text) for field, text in expected)
+
+
+def test_every_file_is_read_to_its_end() -> None:
+    """A syntax error in one file, a mistake in the defaults and one in another recipe are all in the same answer."""
+    defaults = DEFAULTS.replace('"macosx_arm64"', '"macos_arm64"')
+    problems = problems_of(defaults, foo=recipe_with("", reason="3"), bar="project = \n")
+    assert [(problem.file, problem.field, problem.message) for problem in problems] == [
+        ("recipes/defaults.toml", "targets.platforms", "'macos_arm64' is no platform; did you mean 'macosx_arm64'?"),
+        ("recipes/bar/recipe.toml", "", "is no valid TOML: Invalid value (at line 1, column 11); mend that line"),
+        ("recipes/foo/recipe.toml", "reason", "is an integer; write a string"),
+    ]
+
+
+def test_recipes_come_sorted_and_independent_of_each_other() -> None:
+    texts = {name: recipe_with("", project=f'"{name}"') for name in ("zope-interface", "attrs", "lxml")}
+    recipes = parse_recipes(DEFAULTS, texts)
+    assert [recipe.project for recipe in recipes] == ["attrs", "lxml", "zope-interface"]
+    assert parse_recipes(DEFAULTS, {"lxml": texts["lxml"]}) == recipes[1:2]
+
+
+def test_defaults_must_name_the_targets() -> None:
+    assert [(problem.field, problem.message) for problem in problems_of("")] == [
+        (
+            "targets.pythons",
+            'is missing: list the Pythons that recipes get unless they say otherwise, for example ["cp311", "cp312"]',
+        ),
+        ("targets.platforms", f"is missing: list some of {', '.join(Platform)}"),
+    ]
+
+
+def test_files_are_named_as_the_caller_says() -> None:
+    with pytest.raises(RecipeError) as caught:
+        parse_recipes("x", {"foo": "y"}, defaults_file="d.toml", file_of=lambda folder: f"{folder}.toml")
+    assert [problem.file for problem in caught.value.problems] == ["d.toml", "foo.toml"]
+
+
+@pytest.mark.parametrize(
+    ("text", "field", "message"),
+    [
+        (
+            recipe_with("", versions='""'),
+            "versions",
+            "an empty specifier set wants every release; write '>=0' when that is meant",
+        ),
+        (recipe_with("", versions='["==1", "==1"]'), "versions", "lists ==1 more than once; keep one"),
+        (recipe_with("", versions="[1]"), "versions", "has an entry that is no string; write a list of strings"),
+        (recipe_with("", demo='["2.0"]'), "demo", "2.0 is not among the wanted versions; add it to versions or leave it out"),
+        (
+            recipe_with("", versions='">=1"', demo='["2.0rc1"]'),
+            "demo",
+            "2.0rc1 is a pre-release; set prereleases = true or leave it out",
+        ),
+        (recipe_with("", demo='["1.0", "v1.0"]'), "demo", "lists 1.0 more than once; keep one"),
+        (recipe_with("", demo='["1", "1.0"]'), "demo", "lists 1, 1.0 more than once; keep one"),
+        (recipe_with("", reason='"a\\nb"'), "reason", "is empty or has more than one line; write one line"),
+        (
+            recipe_with("", project='"foo bar"'),
+            "project",
+            "'foo bar' is no valid project name: use ASCII letters, digits, '-', '_' and '.'",
+        ),
+        (
+            recipe_with("targets.pythons = []"),
+            "targets.pythons",
+            "is empty; list at least one, or leave the key out to take the defaults",
+        ),
+        (
+            recipe_with('targets.pythons = ["py3"]'),
+            "targets.pythons",
+            "'py3' is no Python tag: write for example cp311, cp313t or pp311",
+        ),
+        (
+            recipe_with('targets.pythons = ["cp311", "cp27"]'),
+            "targets.pythons",
+            "no cibuildwheel builds cp27 on macosx_arm64, manylinux_x86_64; leave it out",
+        ),
+        (
+            recipe_with('targets = { pythons = ["cp37"], platforms = ["manylinux_x86_64", "macosx_arm64"] }'),
+            "targets.platforms",
+            "no cibuildwheel builds cp37 on macosx_arm64; leave it out",
+        ),
+        (
+            recipe_with('targets.glibc = "2.5"'),
+            "targets.glibc",
+            "2.5 is too old: manylinux2014 is the oldest image; write 2.17 or later",
+        ),
+        (
+            recipe_with('targets.musl = "1"'),
+            "targets.musl",
+            "'1' is no version of a system; write two numbers, for example \"1.2\"",
+        ),
+        (
+            recipe_with('build.constraints = ["foo @ https://example.org/f.zip"]'),
+            "build.constraints",
+            "'foo @ https://example.org/f.zip' has a URL or extras, which constraints cannot have; write for example 'Cython<3'",
+        ),
+        (
+            recipe_with('build.constraints = ["Cython"]'),
+            "build.constraints",
+            "'Cython' bounds nothing; add versions, for example 'cython<3'",
+        ),
+        (
+            recipe_with('build.constraints = ["Cython<3\\n--index-url=x"]'),
+            "build.constraints",
+            "'Cython<3\\n--index-url=x' is no requirement (PEP 508); write for example 'Cython<3'",
+        ),
+        (
+            recipe_with('system-packages.apt = ["--allow-unauthenticated"]'),
+            "system-packages.apt",
+            "'--allow-unauthenticated' is no package name; use letters, digits and . + - _ @ / = : after a first letter or digit",
+        ),
+        (recipe_with("system-packages.yum = []"), "system-packages.yum", "is unknown; known are apk, apt, brew, dnf"),
+        (
+            recipe_with('[[overrides]]\nversions = "<1"'),
+            "overrides[0].build",
+            "is missing: write at least one of build, system-packages and cibuildwheel below [[overrides]]",
+        ),
+        (recipe_with("targets = 3"), "targets", "is an integer; write a table"),
+        (recipe_with("min-age = 2026-01-01"), "min-age", "is a date; write a string"),
+        (recipe_with('build."a b" = 1'), 'build."a b"', "is unknown; known are constraints, extensions"),
+    ],
+)
+def test_single_mistakes(text: str, field: str, message: str) -> None:
+    assert [(problem.field, problem.message) for problem in problems_of(DEFAULTS, foo=text)] == [(field, message)]
+
+
+def test_what_an_override_lacks_is_said() -> None:
+    text = recipe_with('[[overrides]]\n[overrides.build]\nextension = ["a"]\n')
+    assert [(problem.field, problem.message) for problem in problems_of(DEFAULTS, foo=text)] == [
+        ("overrides[0].versions", 'is missing: say which releases it is for, for example "<5"'),
+        ("overrides[0].build.extension", "is unknown; did you mean 'extensions'?"),
+    ]
+
+
+def test_an_option_unknown_to_an_old_cibuildwheel_is_found_through_the_targets() -> None:
+    """The merged targets count: cp36 in the recipe, the platforms in the defaults."""
+    text = recipe_with('targets.pythons = ["cp36", "cp311"]\ncibuildwheel.test-sources = ["tests"]')
+    (problem,) = problems_of(DEFAULTS, foo=text)
+    assert (problem.field, problem.message) == (
+        "cibuildwheel.test-sources",
+        "cibuildwheel 2.23.3, which builds cp36-manylinux_x86_64, does not know it; "
+        "leave it out, or leave that Python out of [targets]",
+    )
+
+
+FIELDS = [
+    *("project", "reason", "versions", "demo", "priority", "prereleases", "min-age", "overrides"),
+    *("targets.pythons", "targets.platforms", "targets.glibc", "build.constraints", "build.extensions", "system-packages.apt"),
+    *("cibuildwheel.before-all", "cibuildwheel.environment", "cibuildwheel.overrides", "cibuildwheel.linux"),
+]
+WORDS = st.sampled_from(["foo", "==1.0", "cp311", "manylinux_x86_64", "24h", "Cython<3", "", "\n", "-"])
+VALUES = WORDS | st.integers() | st.booleans() | st.floats() | st.lists(WORDS | st.integers(), max_size=3)
+
+
+@given(st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=8))
+def test_no_input_makes_the_parser_raise_anything_else(fields: dict[str, object]) -> None:
+    """Whatever types stand under the known keys: recipes, or problems."""
+    lines = (f"{key} = {json.dumps(value) if not isinstance(value, float) else value}" for key, value in fields.items())
+    with contextlib.suppress(RecipeError):
+        (recipe,) = parse_recipes(DEFAULTS, {"foo": "\n".join(lines)})
+        assert recipe.project == "foo"
