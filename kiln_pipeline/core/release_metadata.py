@@ -5,12 +5,13 @@ bytes. A project without any file exists in the second table only.
 """
 
 # pyarrow ships no annotations: what comes out of it is unknown to the checker, and known to the tests.
-# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportUnknownParameterType=false, reportUnknownLambdaType=false
+# pyright: reportMissingTypeStubs=false, reportAttributeAccessIssue=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownParameterType=false
+# pyright: reportUnknownLambdaType=false
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Self
 
 import pyarrow as pa
@@ -138,8 +139,7 @@ def replace_states(table: pa.Table, states: Mapping[str, ProjectState | None]) -
 
 def project_files(table: pa.Table, project: str) -> tuple[DistributionFile, ...]:
     """Return one project's files in page order; none when the table does not have it. Finds them by bisection."""
-    rows = _rows_of(table, project).select(_FILE_COLUMNS).to_pylist()
-    return tuple(DistributionFile(**(row | {"kind": FileKind(row["kind"])})) for row in rows)
+    return tuple(_file(row) for row in _rows_of(table, project).select(_FILE_COLUMNS).to_pylist())
 
 
 def project_states(table: pa.Table) -> dict[str, ProjectState]:
@@ -161,6 +161,12 @@ def project_page(files: pa.Table, projects: pa.Table, project: str) -> ProjectPa
         status_reason=state.status_reason,
         serial=state.serial,
     )
+
+
+def _file(row: Mapping[str, Any]) -> DistributionFile:
+    time = row["upload_time"]
+    values: dict[str, Any] = {**row, "kind": FileKind(row["kind"]), "upload_time": time and time.astimezone(UTC)}
+    return DistributionFile(**values)
 
 
 def _state(row: Mapping[str, Any]) -> ProjectState:

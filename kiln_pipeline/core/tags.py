@@ -26,7 +26,7 @@ _OLDEST_GLIBC = {"x86_64": (2, 5), "aarch64": (2, 17)}
 """manylinux1 is the oldest policy for x86_64, manylinux2014 for everything newer."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, order=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Target:
     """An interpreter on a platform with its oldest system: what a wheel is wanted for."""
 
