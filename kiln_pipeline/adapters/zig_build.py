@@ -9,8 +9,9 @@ import os
 import platform
 import subprocess
 import time
+import warnings
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -79,9 +80,12 @@ class ZigBuild:
         return tuple(Material(name=pin, kind="build-requirement", uri=purl(pin), sha256=sha256) for pin, sha256 in sorted(found))
 
     def stated_environment(self) -> dict[str, str]:
-        """Return what kiln set for the build, with the recipe's and the ad-hoc run's variables; folders are written ``{work}``."""
+        """Return what kiln set for the build, with the recipe's and the ad-hoc run's variables; folders as ``{work}``."""
         variables = {**self._fixed_environment(), **self._recipe_environment(), **self.plan.environment}
-        return {name: value.replace(str(self.work), "{work}") for name, value in variables.items()}
+        folders = {str(self.work): "{work}", str(self.zig_cache.parent): "{tools}"}
+        for folder, name in folders.items():
+            variables = {key: value.replace(folder, name) for key, value in variables.items()}
+        return variables
 
     @property
     def _target(self) -> str:
@@ -90,13 +94,16 @@ class ZigBuild:
     def _build(self, source: Path) -> Path:
         python = str(self.work / "env" / "bin" / "python")
         settings = cast(Mapping[str, str], self.plan.settings.cibuildwheel.get("config-settings", {}))
-        try:
-            project = ProjectBuilder(source, python_executable=python, runner=self._run_hook)
-            self._install(project.build_system_requires)
-            self._install(project.get_requires_for_build("wheel", settings))
-            return Path(project.build("wheel", self.work / "built", settings))
-        except (BuildException, BuildBackendException) as error:
-            raise self._failed(str(error)) from error
+        with warnings.catch_warnings(record=True) as caught:  # `build` repeats the backend's warnings as its own
+            try:
+                project = ProjectBuilder(source, python_executable=python, runner=self._run_hook)
+                self._install(project.build_system_requires)
+                self._install(project.get_requires_for_build("wheel", settings))
+                return Path(project.build("wheel", self.work / "built", settings))
+            except (BuildException, BuildBackendException) as error:
+                raise self._failed(str(error)) from error
+            finally:
+                self._note(f"warning: {warning.message}" for warning in caught)
 
     def _install(self, requirements: set[str]) -> None:
         if not requirements:
@@ -122,9 +129,9 @@ class ZigBuild:
             raise self._failed(f"auditwheel: error: it left {len(wheels)} wheels, not one")
         return wheels[0]
 
-    def _run_hook(self, command: Sequence[str], cwd: str | None = None, extra_environ: Mapping[str, str] | None = None) -> None:
+    def _run_hook(self, cmd: Sequence[str], cwd: str | None = None, extra_environ: Mapping[str, str] | None = None) -> None:
         """Run one PEP 517 hook, as `build` wants it run."""
-        words = list(command)
+        words = list(cmd)
         if self._run(words, Path(cwd or self.work), extra_environ or {}) != 0:
             raise subprocess.CalledProcessError(1, words)
 
@@ -175,14 +182,16 @@ class ZigBuild:
             ]
         else:
             ignored.append("environment")
+        self._note(f"kiln: only cibuildwheel knows the option {name}; it is left out here" for name in ignored)
+        if self.plan.settings.system_packages:
+            self._note(["kiln: the recipe's system packages are not installed without a container engine"])
+
+    def _note(self, lines: Iterable[str]) -> None:
         with self.log.open("a", encoding="utf-8") as log:
-            log.writelines(f"kiln: only cibuildwheel knows the option {name}; it is left out here\n" for name in ignored)
-            if self.plan.settings.system_packages:
-                log.write("kiln: the recipe's system packages are not installed without a container engine\n")
+            log.writelines(f"{line}\n" for line in lines)
 
     def _failed(self, reason: str) -> StepFailed:
-        with self.log.open("a", encoding="utf-8") as log:
-            log.write(f"{reason}\n")
+        self._note([reason])
         return StepFailed(reason)
 
 

@@ -164,7 +164,7 @@ def _check_extensions(facts: WheelFacts, plan: BuildPlan) -> None:
 def _lost_hint(system_packages: Mapping[str, tuple[str, ...]]) -> str:
     packages = "; ".join(f"{manager}: {' '.join(names)}" for manager, names in sorted(system_packages.items()))
     if packages:
-        return f"the recipe's system packages ({packages}) need a container engine, or must be installed on the build host"
+        return f"the recipe's system packages ({packages}) are installed where a container engine builds, and not without one"
     return (
         "the build fell back to pure Python: read its log for the compiler's first error, and add what is missing to the recipe"
     )

@@ -1,0 +1,132 @@
+"""Build one wheel from one plan, and leave the attempt in the inbox. Nothing is published here, and only the host's key is used.
+
+Legal order, and the reason for it: the sdist is checked before anything runs; the wheel is checked before anything is signed;
+the attestation is written last, so that a bundle without one is a build that was interrupted, and nothing else.
+"""
+
+import gzip
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from kiln_pipeline.core.attempts import Attempt
+from kiln_pipeline.core.build_plan import BuildPlan, BuildResult, Failure
+from kiln_pipeline.core.failure_log import classify
+from kiln_pipeline.core.failures import FailureClass
+from kiln_pipeline.core.provenance.attempt_bundle import ATTESTATION
+from kiln_pipeline.core.provenance.dsse import sign_envelope
+from kiln_pipeline.core.provenance.statement import LOG_NAME, build_statement, read_statement
+from kiln_pipeline.core.wheel_contents import LOST_EXTENSION, WheelFacts, check_wheel, read_wheel
+from kiln_pipeline.errors import VerificationError
+from kiln_pipeline.ports import ObjectStore, Progress, Signer, UpstreamIndex, WheelBuilder
+
+MAX_LOG_SIZE = 64 * 1024**2
+"""Bytes of a log that are kept: of a longer one the first and the last half."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Outcome:
+    """What became of a build: the wheel's bytes and facts, or the failure."""
+
+    data: bytes = b""
+    facts: WheelFacts | None = None
+    failure: Failure | None = None
+
+    @property
+    def last_line(self) -> str:
+        if self.facts is not None:
+            return f"kiln: SUCCEEDED {self.facts.filename} sha256={self.facts.sha256}"
+        assert self.failure is not None
+        return f"kiln: FAILED {self.failure.failure_class}: {self.failure.proof}"
+
+
+def build_wheel(
+    plan: BuildPlan,
+    *,
+    builder: WheelBuilder,
+    upstream: UpstreamIndex,
+    inbox: ObjectStore,
+    signer: Signer,
+    clock: Callable[[], datetime],
+    work: Path,
+    progress: Progress,
+    run_id: str = "",
+) -> Attempt:
+    """Build the wheel of `plan` in a fresh folder under `work` and return the attempt that the inbox now holds.
+
+    A package that fails to build is a failed attempt. Raises `UpstreamError` when the sdist cannot be had as upstream states it,
+    `BuildError` when the builder cannot run, `StoreError` when the inbox cannot be written; then nothing is recorded.
+    """
+    started = clock()
+    work.mkdir(parents=True, exist_ok=True)
+    # A folder that cannot be removed must not cost the wheel that was made in it.
+    with TemporaryDirectory(prefix="kiln-build-", dir=work, ignore_cleanup_errors=True) as name:
+        folder = Path(name).resolve()
+        for part in ("sdist", "build"):
+            (folder / part).mkdir()
+        sdist = upstream.download(plan.sdist, folder / "sdist")
+        progress.step(f"{plan.release} {plan.identifier}: building with {builder.name}")
+        log = folder / "build.log"
+        result = builder.build(plan, sdist, work=folder / "build", log=log)
+        text = _log_text(log, folder)
+        outcome = _judge(plan, result, text)
+    packed = gzip.compress(f"{text}{outcome.last_line}\n".encode(), mtime=0)
+    payload = build_statement(
+        plan=plan,
+        result=result,
+        wheel=outcome.facts,
+        failure=outcome.failure,
+        log_sha256=hashlib.sha256(packed).hexdigest(),
+        host=signer.name,
+        started=started,
+        finished=clock(),
+        run_id=run_id,
+    )
+    _leave_in_inbox(inbox, payload, packed, outcome, signer)
+    progress.step(f"{plan.release} {plan.identifier}: {outcome.last_line.removeprefix('kiln: ')}")
+    return read_statement(payload)
+
+
+def _judge(plan: BuildPlan, result: BuildResult, log: str) -> _Outcome:
+    """Check the wheel that a builder made; one that is not what the plan asked for is a failure like any other."""
+    if result.wheel is None:
+        assert result.failure is not None
+        return _Outcome(failure=result.failure)
+    data = result.wheel.read_bytes()
+    try:
+        facts = read_wheel(result.wheel.name, data)
+        check_wheel(facts, plan)
+    except VerificationError as error:
+        return _Outcome(failure=_failure_of(error, log))
+    return _Outcome(data=data, facts=facts)
+
+
+def _failure_of(error: VerificationError, log: str) -> Failure:
+    if not error.reason.startswith(LOST_EXTENSION):
+        return Failure(failure_class=FailureClass.BAD_WHEEL, proof=error.reason, hint=error.hint or "nothing of it is published")
+    failure = Failure(failure_class=FailureClass.LOST_EXTENSION, proof=error.reason.removeprefix(LOST_EXTENSION), hint=error.hint)
+    cause = classify(log)
+    if cause.failure_class == FailureClass.UNKNOWN:
+        return failure
+    return replace(failure, hint=f"{failure.hint}; the log's first error is: {cause.proof}")
+
+
+def _log_text(log: Path, folder: Path) -> str:
+    """Return a builder's log without the host's own path of the build folder, bounded, ending in a newline."""
+    data = log.read_bytes()
+    if len(data) > MAX_LOG_SIZE:
+        half, dropped = MAX_LOG_SIZE // 2, len(data) - MAX_LOG_SIZE
+        data = data[:half] + f"\nkiln: {dropped} bytes are left out here\n".encode() + data[-half:]
+    text = data.decode("utf-8", errors="replace").replace(str(folder), "{work}")
+    return text if not text or text.endswith("\n") else f"{text}\n"
+
+
+def _leave_in_inbox(inbox: ObjectStore, payload: bytes, log: bytes, outcome: _Outcome, signer: Signer) -> None:
+    bundle = hashlib.sha256(payload).hexdigest()
+    inbox.put(f"{bundle}/{LOG_NAME}", log)
+    if outcome.facts is not None:
+        inbox.put(f"{bundle}/{outcome.facts.filename}", outcome.data)
+    inbox.put(f"{bundle}/{ATTESTATION}", sign_envelope(payload, [signer]))
