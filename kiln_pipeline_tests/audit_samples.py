@@ -2,7 +2,8 @@
 
 import gzip
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 
@@ -71,8 +72,9 @@ def sample_bundle(
     minutes: int = 0,
     wheel_build: str = "",
     requires_python: str = ">=3.6",
+    damage: Callable[[bytes], bytes] = bytes,
 ) -> tuple[str, dict[str, bytes]]:
-    """Return (bundle id, file name -> bytes) of one attempt; `minutes` moves its times."""
+    """Return (bundle id, file name -> bytes) of one attempt; `minutes` moves its times, `damage` is done before it is signed."""
     log = gzip.compress(f"building {plan.release} for {plan.identifier} {minutes}\n".encode(), mtime=0)
     files = {"build.log.gz": log}
     facts = None
@@ -85,8 +87,9 @@ def sample_bundle(
             requires_python=requires_python,
             build=wheel_build or str(plan.build_number),
         )
-        files[filename] = data
-        facts = read_wheel(filename, data)
+        files[filename] = damage(data)
+        damaged = {"sha256": hashlib.sha256(damage(data)).hexdigest(), "size": len(damage(data))}
+        facts = replace(read_wheel(filename, data), **damaged)
     started = STARTED + timedelta(minutes=minutes)
     payload = build_statement(
         plan=plan,

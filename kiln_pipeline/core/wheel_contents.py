@@ -8,8 +8,11 @@ import base64
 import csv
 import hashlib
 import io
+import lzma
 import re
 import zipfile
+import zlib
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from email.message import Message
@@ -37,6 +40,11 @@ _BUNDLED = re.compile(r"(?:^|/)[^/]*(?:\.libs|\.dylibs|\.dist-info|\.data/(?:dat
 _DATA = re.compile(r"^[^/]+\.data/(?:purelib|platlib)/")
 _SIGNATURES = ("RECORD.jws", "RECORD.p7s")
 _CHUNK = 1 << 20
+_UNREADABLE = (
+    zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, lzma.LZMAError, csv.Error, OSError,
+    NotImplementedError, RuntimeError, EOFError, ValueError,
+)  # fmt: skip
+"""What `zipfile`, its decompressors and `csv` raise over bytes that are no wheel."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,7 +96,7 @@ def read_wheel(filename: str, data: bytes) -> WheelFacts:
             metadata = archive.read(f"{info}/METADATA")
             wheel = _headers(archive.read(f"{info}/WHEEL"))
             names = archive.namelist()
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, RuntimeError, EOFError, ValueError) as error:
+    except _UNREADABLE as error:
         raise VerificationError(subject=filename, reason=f"it is no valid zip file: {error}") from error
     core = _headers(metadata)
     build_text = f"{build[0]}{build[1]}" if build else ""

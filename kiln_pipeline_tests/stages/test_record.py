@@ -242,6 +242,14 @@ def swapped(bundle: tuple[str, dict[str, bytes]], name: str, data: bytes | None)
     return bundle[0], altered(bundle[1], **{name: data})
 
 
+def not_deflated(wheel: bytes) -> bytes:
+    """The second member says that it is deflated, and is not."""
+    altered = bytearray(wheel)
+    for signature, offset in ((b"PK\3\4", 8), (b"PK\1\2", 10)):
+        altered[wheel.index(signature, wheel.index(signature) + 1) + offset] = 8
+    return bytes(altered)
+
+
 def bad_bundles() -> dict[str, tuple[tuple[str, dict[str, bytes]], str]]:
     """What a broken or hostile host can send, and a word of the reason."""
     good = sample_bundle(sample_plan())
@@ -260,6 +268,8 @@ def bad_bundles() -> dict[str, tuple[tuple[str, dict[str, bytes]], str]]:
         "no wheel": (swapped(good, wheel, None), "should hold"),
         "another file": (swapped(good, "extra.txt", b""), "should hold"),
         "another wheel": (swapped(good, wheel, other[1][wheel]), "sha256"),
+        "a wheel that is no zip": (sample_bundle(sample_plan(), damage=lambda data: data[:-30]), "no valid zip"),
+        "a wheel that cannot be unpacked": (sample_bundle(sample_plan(), damage=not_deflated), "no valid zip"),
         "another build tag": (sample_bundle(sample_plan(), wheel_build="2"), "build tag"),
         "a failure with a wheel": (
             (lambda failed: (failed[0], failed[1] | {wheel: good[1][wheel]}))(sample_bundle(sample_plan(), failure=FAILURE)),
