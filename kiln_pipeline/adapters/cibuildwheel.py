@@ -31,10 +31,11 @@ HOST_SETTINGS = re.compile(
 )
 """The settings of a host that reach cibuildwheel: which engine, which images, where they are kept. Options come from recipes."""
 
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _IMAGE = re.compile(r"^Starting container image (\S+?)\.\.\.", re.MULTILINE)
 _PYTHON = re.compile(r"^Python (\d+\.\d+\.\d+\S*)", re.MULTILINE)
 _STEP = re.compile(r"^(?:\S* )?Building wheel\.\.\.(.*?)(?:^(?:\S* )?Repairing wheel\.\.\.|\Z)", re.MULTILINE | re.DOTALL)
-_INSTALLED = re.compile(r"Successfully installed ((?:[\w.-]+-\d\S*[ ]?)+)")  # pip
+_INSTALLED = re.compile(r"Successfully installed ((?:[\w.-]+-\d\S*\s+)+)")  # pip; `build` breaks its lines at 80 columns
 _FROZEN = re.compile(r"^\* Installed build dependency versions:\n((?:  - \S+\n)+)", re.MULTILINE)  # build 1.4 and later
 
 
@@ -160,6 +161,7 @@ class CibuildwheelBuilder:
 
 def materials_in(log: str) -> tuple[Material, ...]:
     """Return the interpreter and the build requirements that cibuildwheel's log names, sorted by name within their kind."""
+    log = _COLOUR.sub("", log)
     python = [Material(name=f"cpython=={match[1]}", kind="interpreter") for match in _PYTHON.finditer(log)][:1]
     step = _STEP.search(log)
     text = step[1] if step else ""
