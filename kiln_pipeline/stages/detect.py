@@ -1,0 +1,263 @@
+"""Detect: ask upstream what it has, keep it in two tables, and tell what is missing in a third.
+
+Legal order: `refresh`, then `find_missing`. The tables are Parquet objects in the state, each replaced by one put and only when
+its content changed: first the files, then the projects with their validators, so that a run that is killed in between asks again.
+The rules of missing wheels are `core.missing_wheels`' matter, the tables' form is `core.release_metadata`'s.
+"""
+
+# pyarrow ships no annotations: what comes out of it is unknown to the checker, and known to the tests.
+# pyright: reportMissingTypeStubs=false, reportAttributeAccessIssue=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownParameterType=false
+from collections import deque
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import datetime
+from itertools import islice
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from kiln_pipeline.core import missing_wheels, release_metadata
+from kiln_pipeline.core.attempts import Attempt
+from kiln_pipeline.core.distributions import ProjectPage
+from kiln_pipeline.core.recipes import Recipe
+from kiln_pipeline.core.release_metadata import ProjectState
+from kiln_pipeline.errors import ObjectNotFound, ProjectNotFound, StoreError, UpstreamError
+from kiln_pipeline.ports import FetchedPage, ObjectStore, Progress, UpstreamIndex
+
+METADATA = "release_metadata.parquet"
+PROJECTS = "projects.parquet"
+MISSING = "missing_wheels.parquet"
+
+_OUTAGE = 48
+"""So many failures in a row that may pass by themselves are one: upstream is down, and the rest is not asked."""
+_BATCH = 200_000
+"""Files held as Python objects before they go into the table."""
+
+_WINDOW = 8
+"""Requests handed out ahead, per worker."""
+_ROWS = 1 << 17
+"""Rows of a row group."""
+
+_Answer = FetchedPage | UpstreamError | None
+"""A page that changed, the reason why there is none, or None for one that did not change."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RefreshReport:
+    """What one refresh found. `checked` projects are `changed` or `unchanged` or `broken`."""
+
+    checked: int
+    changed: int
+    unchanged: int
+    broken: tuple[tuple[str, str], ...]
+    """(project, reason) of those that could not be read this time; their rows are the ones of the last good time."""
+    skipped_files: int
+    """Files of all tracked projects that are left out; the projects table says which and why."""
+    table: pa.Table
+    """`release_metadata.SCHEMA`."""
+    projects: pa.Table
+    """`release_metadata.PROJECTS_SCHEMA`."""
+
+
+def refresh(
+    recipes_projects: Sequence[str],
+    *,
+    upstream: UpstreamIndex,
+    state: ObjectStore,
+    now: datetime,
+    progress: Progress,
+    workers: int = 8,
+    only: Collection[str] | None = None,
+) -> RefreshReport:
+    """Ask upstream for every tracked project (of these `only` some), `workers` at a time, and bring the tables up to date.
+
+    A project that cannot be read stops no other: it keeps its rows and is shown as broken since the first `now` at which it
+    failed. That holds for a project that upstream has deleted too: 404 is also what a wrong endpoint says, so its rows stay until
+    its recipe goes. Projects that are no longer tracked are removed, unless `only` is given. Raises `StoreError`.
+    """
+    tracked = sorted(set(recipes_projects))
+    asked = tracked if only is None else sorted(set(tracked) & set(only))
+    tables = _Tables(state)
+    progress.step(f"asking upstream for {len(asked):,} projects")
+    broken: dict[str, str] = {}
+    changed = 0
+    for project, answer in _answers(asked, tables.validators(), upstream, workers):
+        if isinstance(answer, FetchedPage):
+            changed += tables.put(answer)
+        elif isinstance(answer, UpstreamError):
+            broken[project] = tables.fail(project, answer, now)
+            progress.step(f"broken: {broken[project]}")
+        else:
+            tables.mend(project)
+    if only is None:
+        tables.remove(tables.before.keys() - set(tracked))
+    tables.save(state)
+    unchanged = len(asked) - changed - len(broken)
+    progress.step(f"{changed:,} changed, {unchanged:,} unchanged, {len(broken):,} broken")
+    return RefreshReport(
+        checked=len(asked),
+        changed=changed,
+        unchanged=unchanged,
+        broken=tuple(sorted(broken.items())),
+        skipped_files=pc.sum(tables.projects.column("skipped_count")).as_py() or 0,
+        table=tables.files,
+        projects=tables.projects,
+    )
+
+
+def changed_projects(
+    recipes_projects: Sequence[str], *, upstream: UpstreamIndex, state: ObjectStore, workers: int = 8
+) -> dict[str, str]:
+    """Return project -> validator of every tracked project whose page is another one than in the tables. Writes nothing."""
+    answers = _answers(sorted(set(recipes_projects)), _Tables(state).validators(), upstream, workers)
+    return {project: answer.validator for project, answer in answers if isinstance(answer, FetchedPage)}
+
+
+def find_missing(recipes: Sequence[Recipe], attempts: Sequence[Attempt], *, state: ObjectStore, now: datetime) -> pa.Table:
+    """Return the verdict on every wanted wheel (`missing_wheels.MISSING_SCHEMA`), and keep it in the state if it changed."""
+    table = missing_wheels.detect(load_metadata(state), recipes, attempts, now=now, projects=load_projects(state))
+    data = _parquet(table)
+    try:
+        same = state.get(MISSING) == data
+    except ObjectNotFound:
+        same = False
+    if not same:
+        state.put(MISSING, data)
+    return table
+
+
+def load_metadata(state: ObjectStore) -> pa.Table:
+    """Return the table of files, empty before the first refresh. Raises `StoreError`."""
+    return _load(state, METADATA, release_metadata.SCHEMA)
+
+
+def load_projects(state: ObjectStore) -> pa.Table:
+    """Return the table of projects, empty before the first refresh. Raises `StoreError`."""
+    return _load(state, PROJECTS, release_metadata.PROJECTS_SCHEMA)
+
+
+def load_missing(state: ObjectStore) -> pa.Table:
+    """Return the table of verdicts, empty before the first `find_missing`. Raises `StoreError`."""
+    return _load(state, MISSING, missing_wheels.MISSING_SCHEMA)
+
+
+class _Tables:
+    """The two tables as they are stored, and what is to change in them."""
+
+    def __init__(self, state: ObjectStore) -> None:
+        self._stored = self.files, self.projects = load_metadata(state), load_projects(state)
+        self.before = release_metadata.project_states(self.projects)
+        self._without_files = not state.exists(METADATA)
+        self._pages: dict[str, ProjectPage | None] = {}
+        self._states: dict[str, ProjectState | None] = {}
+        self._held = 0
+
+    def validators(self) -> dict[str, str]:
+        """Return what conditional requests are made with; nothing when the files are not there that they stand for."""
+        return {} if self._without_files else {project: state.validator for project, state in self.before.items()}
+
+    def put(self, answer: FetchedPage) -> bool:
+        """Take a page over; False when it says, its validator apart, what the tables say already."""
+        page, old = answer.page, self.before.get(answer.page.project)
+        new = ProjectState.of(page, validator=answer.validator)
+        self._states[page.project] = new
+        if release_metadata.project_files(self.files, page.project) != page.files:
+            self._pages[page.project] = page
+            self._held += len(page.files)
+            if self._held > _BATCH:
+                self._take_pages()
+            return True
+        return old is None or replace(new, validator=old.validator) != old
+
+    def mend(self, project: str) -> None:
+        """Note that a project has not changed, and is not broken (any more)."""
+        old = self.before[project]
+        if old.broken_since is not None:
+            self._states[project] = replace(old, broken_since=None, broken_reason="")
+
+    def fail(self, project: str, error: UpstreamError, now: datetime) -> str:
+        """Note that a project is broken, since `now` or since it was; return the reason."""
+        old = self.before.get(project, ProjectState(project=project))
+        reason = str(error)
+        if isinstance(error, ProjectNotFound) and old.validator:
+            reason = f"deleted upstream? {reason}; its rows are kept until its recipe goes"
+        self._states[project] = replace(old, broken_since=old.broken_since or now, broken_reason=reason)
+        return reason
+
+    def remove(self, projects: Collection[str]) -> None:
+        self._pages |= dict.fromkeys(projects)
+        self._states |= dict.fromkeys(projects)
+
+    def save(self, state: ObjectStore) -> None:
+        self._take_pages()
+        self.projects = release_metadata.replace_states(self.projects, self._states)
+        for key, new, old in zip((METADATA, PROJECTS), (self.files, self.projects), self._stored, strict=True):
+            if new is not old or not state.exists(key):
+                state.put(key, _parquet(new))
+
+    def _take_pages(self) -> None:
+        self.files = release_metadata.replace_projects(self.files, self._pages)
+        self._pages.clear()
+        self._held = 0
+
+
+def _answers(
+    projects: Sequence[str], validators: Mapping[str, str], upstream: UpstreamIndex, workers: int
+) -> Iterator[tuple[str, _Answer]]:
+    """Yield each project with its answer, in order, `workers` requests at a time and no more pages held than a window's."""
+
+    def ask(project: str) -> _Answer:
+        try:
+            return upstream.project_page(project, validator=validators.get(project, ""))
+        except UpstreamError as error:
+            return error
+
+    executor = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="upstream")
+    window: deque[tuple[str, Future[_Answer]]] = deque()
+    rest = iter(projects)
+    failures = 0
+    try:
+        while failures < _OUTAGE:
+            window.extend((project, executor.submit(ask, project)) for project in islice(rest, _WINDOW * workers - len(window)))
+            if not window:
+                return
+            project, future = window.popleft()
+            answer = future.result()
+            failures = failures + 1 if isinstance(answer, UpstreamError) and answer.retriable else 0
+            yield project, answer
+        for project, future in window:
+            yield project, _not_asked(project) if future.cancel() else future.result()
+        for project in rest:
+            yield project, _not_asked(project)
+    finally:
+        executor.shutdown(wait=False, cancel_futures=True)
+
+
+def _not_asked(project: str) -> UpstreamError:
+    reason = f"not asked, since upstream failed {_OUTAGE} times in a row"
+    return UpstreamError(subject=f"project {project}", reason=reason, hint="try again later", retriable=True)
+
+
+def _load(state: ObjectStore, key: str, schema: pa.Schema) -> pa.Table:
+    try:
+        data = state.get(key)
+    except ObjectNotFound:
+        return schema.empty_table()
+    try:
+        table = pq.read_table(pa.BufferReader(data))
+        if not table.schema.equals(schema):
+            raise pa.ArrowInvalid("it has other columns")
+    except pa.ArrowException as error:
+        hint = "delete it: the next refresh makes it anew"
+        raise StoreError(key=key, reason=f"it is no table that this kiln wrote: {error}", hint=hint) from error
+    return table.cast(schema)  # Parquet names the items of a list otherwise: equal tables must give equal bytes
+
+
+def _parquet(table: pa.Table) -> bytes:
+    """Return the table as Parquet; equal rows give equal bytes, however they came together."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table.combine_chunks(), sink, compression="zstd", row_group_size=_ROWS)
+    return sink.getvalue().to_pybytes()
