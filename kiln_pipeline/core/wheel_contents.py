@@ -12,7 +12,6 @@ import lzma
 import re
 import zipfile
 import zlib
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from email.message import Message
