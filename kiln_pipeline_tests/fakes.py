@@ -155,7 +155,7 @@ class ScriptedBuilder:
             return BuildResult(builder=self.name, failure=failure, materials=materials)
         platform = "manylinux_2_17_x86_64" if plan.identifier.platform.family == "manylinux" else "macosx_11_0_arm64"
         python = str(plan.identifier.python)
-        filename, data = make_wheel(plan.release.project, plan.release.version, f"{python}-{python}-{platform}")
+        filename, data = make_wheel(plan.release.project, plan.release.version, f"{python}-{python}-{platform}", build=str(plan.build_number))
         path = work / filename
         path.write_bytes(data)
         return BuildResult(builder=self.name, wheel=path, materials=materials, command=("fake",))

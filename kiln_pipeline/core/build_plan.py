@@ -1,13 +1,17 @@
 """A build plan: everything that one attempt is given, decided before anything runs. It names no host and no folder."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
+from packaging.version import Version
+
+from kiln_pipeline.core.attempts import Attempt, Outcome
 from kiln_pipeline.core.distributions import DistributionFile, Release
+from kiln_pipeline.core.missing_wheels import MissingWheel
 from kiln_pipeline.core.platforms import BuildIdentifier, Floors
-from kiln_pipeline.core.recipes import BuildSettings
+from kiln_pipeline.core.recipes import BuildSettings, Recipe, settings_for
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,3 +73,26 @@ class BuildResult:
     """The command as run, with folders written as ``{work}`` and the like, for provenance."""
     environment: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """The environment variables that kiln set for the build (never the host's own)."""
+
+
+def build_number(release: Release, identifier: BuildIdentifier, attempts: Sequence[Attempt]) -> int:
+    """Return the build tag of the next wheel: 1 + the wheels of ours that exist, so that no filename is ever used twice."""
+    return 1 + sum(
+        attempt.outcome is Outcome.SUCCEEDED and (attempt.release, attempt.identifier) == (release, identifier)
+        for attempt in attempts
+    )
+
+
+def plan_for(missing: MissingWheel, *, recipe: Recipe | None, attempts: Sequence[Attempt]) -> BuildPlan:
+    """Return the plan that builds a missing wheel with the recipe's settings for that version."""
+    plan = BuildPlan(
+        release=missing.release,
+        identifier=missing.identifier,
+        sdist=missing.sdist,
+        settings=BuildSettings() if recipe is None else settings_for(recipe, Version(missing.release.version)),
+        build_number=build_number(missing.release, missing.identifier, attempts),
+        expects_extension=missing.expects_extension,
+    )
+    if recipe is None:
+        return plan
+    return replace(plan, floors=recipe.floors, recipe_text=recipe.text, recipe_sha256=recipe.sha256)

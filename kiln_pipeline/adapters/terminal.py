@@ -1,0 +1,46 @@
+"""What a person sees in the terminal while kiln works: one line per step, and a spinner with the time while it lasts.
+
+Writes to a copy of the original stderr, because Dagster redirects the process's own while a step runs.
+"""
+
+import os
+import time
+from types import TracebackType
+from typing import Self, TextIO
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+WIDTH_OF_A_FILE = 160
+"""Columns where the output is no terminal and has no width of its own."""
+
+
+def console(file: TextIO) -> Console:
+    """Return a console on `file` that does not colour what it does not understand, nor fold a log into 80 columns."""
+    return Console(file=file, highlight=False, width=None if file.isatty() else WIDTH_OF_A_FILE)
+
+
+class TerminalProgress:
+    """A `Progress` with a spinner on a terminal and plain lines elsewhere. Use as a context manager."""
+
+    def __init__(self) -> None:
+        self.console = console(os.fdopen(os.dup(2), "w", encoding="utf-8", buffering=1))
+        self._spinner = Progress(
+            SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=self.console, transient=True
+        )
+        self._task = self._spinner.add_task("", total=None)
+        self._begun = time.monotonic()
+
+    def __enter__(self) -> Self:
+        if self.console.is_terminal:
+            self._spinner.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._spinner.stop()
+
+    def step(self, text: str) -> None:
+        elapsed = time.monotonic() - self._begun
+        self.console.print(f"[dim]{elapsed:6.1f}s[/dim] {escape(text)}", soft_wrap=True)
+        self._spinner.reset(self._task, description=escape(text[:100]))

@@ -1,0 +1,258 @@
+"""`kiln …`: the command line. Parses, calls stages, prints. Dagster is imported only by the subcommands that run it.
+
+Exit codes: 0 done · 1 something failed that has no code of its own · 2 wrong input · 3 upstream · 4 no builder · 5 store ·
+6 verification refused · 10 done, but a named release failed to build (the attempt is recorded).
+"""
+
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from kiln_pipeline.errors import KilnError, Problem, RecipeError
+
+SOME_BUILDS_FAILED = 10
+PORT, UI_PORT = 8765, 3000
+
+
+class Commands(click.Group):
+    """A group whose commands end in one clear error and its exit code, never in a traceback, when kiln raises on purpose."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KilnError as error:
+            for line in str(error).splitlines():
+                click.echo(f"kiln: {line}", err=True)
+            ctx.exit(error.exit_code)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)  # in the order of a maintainer's day, not of the alphabet
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="kiln-pipeline", prog_name="kiln")
+def main() -> None:
+    """Find the wheels that the package index lacks, build them, publish them, and prove where they came from.
+
+    Start in a folder with recipes/, workspace.yaml and dagster.yaml. Everything kiln makes is under .kiln (KILN_HOME).
+    """
+
+
+def _workspace(**replacements: Any) -> Any:
+    from kiln_pipeline.workspace import Workspace
+
+    return Workspace.from_environment(Path.cwd(), os.environ, **replacements)
+
+
+@main.command()
+@click.argument("names", nargs=-1, metavar="[PROJECT[==VERSION]]…")
+@click.option(
+    "--python", "pythons", multiple=True, metavar="TAG", help="Only this Python, such as cp312. Repeatable; 'all' lifts."
+)
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Build at most N wheels.")
+@click.option("--prove/--no-prove", default=True, help="Install one of the wheels over HTTP and import it (default: yes).")
+def run(names: tuple[str, ...], pythons: tuple[str, ...], limit: int | None, prove: bool) -> None:
+    """Find, build, record, publish and prove: the whole line, for this host's platform.
+
+    Without names it takes the releases that recipes mark as their demo, for the Python that runs kiln. With names it
+    builds every missing Python of those releases. Run again, it builds nothing and changes no byte of the site.
+    """
+    from kiln_pipeline.adapters.directory import exclusive
+    from kiln_pipeline.adapters.terminal import TerminalProgress
+
+    own = f"cp{sys.version_info.major}{sys.version_info.minor}"
+    chosen = [tag for tag in pythons if tag != "all"] if pythons else ([] if names else [own])
+    _check_pythons(chosen)
+    with _terminated_as_interrupt(), TerminalProgress() as progress:
+        workspace = _workspace(progress=progress)
+        with exclusive(workspace.home, "kiln run"):
+            failed = _run(workspace, progress, names, chosen, limit or 0, prove)
+    if failed and names:
+        sys.exit(SOME_BUILDS_FAILED)
+
+
+def _run(workspace: Any, progress: Any, names: Sequence[str], pythons: Sequence[str], limit: int, prove: bool) -> int:
+    from kiln_pipeline.cli import report
+    from kiln_pipeline.core.distributions import Release
+    from kiln_pipeline.definitions import assemble
+    from kiln_pipeline.defs.instance import prepare
+    from kiln_pipeline.defs.run import Pipeline, wanted
+    from kiln_pipeline.stages import detect
+
+    asked = wanted(names, workspace.recipes, pythons=pythons)
+    prepare(Path.cwd(), workspace.home, os.environ)
+    progress.step("starting Dagster, in this process")
+    pipeline = Pipeline(workspace, assemble(workspace))
+    pipeline.refresh(asked.projects)
+    report.broken_projects(progress.console, detect.load_projects(workspace.state), asked.projects)
+    platform = workspace.platform()
+    rows = [
+        row
+        for row in detect.load_missing(workspace.state).to_pylist()
+        if row["platform"] == platform and asked.wants(Release(project=row["project"], version=row["version"]))
+    ]
+    report.missing_table(progress.console, rows, title=f"{platform}: wanted wheels")
+    before = len(workspace.attempts())
+    todo = pipeline.todo(asked, limit=limit)
+    report.refusals(progress.console, todo)
+    try:
+        for item in todo:
+            if item.buildable:
+                pipeline.build(item)
+    finally:
+        attempts = pipeline.publish()
+    return report.outcome(progress, workspace, asked, attempts, new=attempts[before:], prove=prove)
+
+
+@main.command()
+@click.option("--port", default=UI_PORT, show_default=True, help="Dagster's web interface.")
+@click.option("--site-port", default=PORT, show_default=True, help="The published site.")
+@click.option("--automation", is_flag=True, help="Turn the schedule and the sensors on from the start.")
+def up(port: int, site_port: int, automation: bool) -> None:
+    """Start Dagster's web interface and daemon, and the site, until Ctrl-C."""
+    from kiln_pipeline.adapters.dagster_dev import serve_until_stopped
+    from kiln_pipeline.defs.instance import prepare
+
+    workspace = _workspace()
+    workspace.recipes  # noqa: B018 - a broken recipe is reported here, not in a web server's log
+    prepare(Path.cwd(), workspace.home, os.environ)
+    environment = {
+        **os.environ,
+        "KILN_SITE_URL": os.environ.get("KILN_SITE_URL", f"http://127.0.0.1:{site_port}/"),
+        "KILN_AUTOMATION": "1" if automation else os.environ.get("KILN_AUTOMATION", "0"),
+    }
+    with _terminated_as_interrupt():
+        sys.exit(serve_until_stopped(Path.cwd(), workspace.home / "site", port, site_port, environment, click.echo))
+
+
+@main.command()
+@click.argument("projects", nargs=-1)
+@click.option("--platform", "platforms", multiple=True, help="Only this platform, such as manylinux_x86_64. Repeatable.")
+@click.option("--python", "pythons", multiple=True, metavar="TAG", help="Only this Python, such as cp312. Repeatable.")
+@click.option("--all", "everything", is_flag=True, help="Also what is not missing, with the reason.")
+@click.option("--reason", "rules", multiple=True, metavar="RULE", help="Only rows of this rule, such as too-new. Repeatable.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON array, for programs.")
+def missing(
+    projects: tuple[str, ...],
+    platforms: tuple[str, ...],
+    pythons: tuple[str, ...],
+    everything: bool,
+    rules: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Ask upstream, and list the missing wheels of all recipes (or of PROJECTS), each with its reason."""
+    from kiln_pipeline.adapters.terminal import TerminalProgress, console
+    from kiln_pipeline.cli import report
+
+    _check_pythons(pythons)
+    with TerminalProgress() as progress:
+        rows = report.missing_rows(_workspace(progress=progress), projects, platforms, pythons, rules, everything=everything)
+    if as_json:
+        click.echo(json.dumps(rows, indent=2, default=str))
+    else:
+        report.missing_table(console(sys.stdout), rows, title="missing wheels")
+
+
+@main.group()
+def recipes() -> None:
+    """Check recipes, or start a new one."""
+
+
+@recipes.command()
+def check() -> None:
+    """Parse every recipe and report every problem at once, with file and key."""
+    from kiln_pipeline.adapters.recipe_folder import check_recipes
+
+    folder = _workspace().recipes_folder
+    problems = check_recipes(folder)
+    if problems:
+        raise RecipeError(problems)
+    click.echo(f"{folder.name}: every recipe is well")
+
+
+@recipes.command()
+@click.argument("project")
+def new(project: str) -> None:
+    """Write a starter recipe for PROJECT, for its newest release that has an sdist."""
+    from kiln_pipeline.adapters.recipe_folder import new_recipe
+    from kiln_pipeline.core.distributions import project_name
+
+    workspace = _workspace()
+    try:
+        normalised = project_name(project)
+    except ValueError as error:
+        raise RecipeError([Problem(file=project, field="", message=str(error))]) from None
+    found = workspace.upstream.project_page(normalised)
+    path = new_recipe(workspace.recipes_folder, normalised, page=found.page)
+    click.echo(f"{path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}: edit it, then `kiln recipes check`")
+
+
+@main.command()
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", default=PORT, show_default=True)
+@click.option("--site", type=click.Path(path_type=Path), help="The site's folder (default: .kiln/site).")
+def serve(host: str, port: int, site: Path | None) -> None:
+    """Serve the site over HTTP, as installers expect it, until Ctrl-C. For development; deploy/ has the real edges."""
+    from kiln_pipeline.adapters.site_server import serve as serve_site
+
+    folder = site or _workspace().home / "site"
+    click.echo(f"serving {folder} on http://{host}:{port}/ — pip install --index-url http://{host}:{port}/simple/ …")
+    serve_site(folder, host=host, port=port)
+
+
+@main.command()
+@click.argument("wheel", metavar="FILE_OR_URL")
+@click.option("--site", metavar="DIR_OR_URL", help="The site that published it (default: the one the wheel is in).")
+@click.option(
+    "--log-key", metavar="VKEY", help="The audit log's verifier key, or a file that holds it (default: pinned on first use)."
+)
+@click.option("--sdist/--no-sdist", default=True, help="Also fetch the sdist and compare its hash (default: yes).")
+@click.option("--json", "as_json", is_flag=True, help="The story as JSON, for programs.")
+def verify(wheel: str, site: str | None, log_key: str | None, sdist: bool, as_json: bool) -> None:
+    """Follow one wheel back to its sdist, recipe, host and log entry. Exits with 6 at the first doubt."""
+    from kiln_pipeline.cli.verifying import verify as verify_at
+
+    story = verify_at(wheel, site=site, log_key=log_key, check_sdist=sdist, environment=os.environ)
+    if as_json:
+        click.echo(
+            json.dumps({"verdict": "verified", "story": [{"check": check, "fact": fact} for check, fact in story]}, indent=2)
+        )
+        return
+    width = max(len(check) for check, _ in story)
+    for check, fact in story:
+        click.echo(f"  {check:<{width}}  {fact}")
+    click.echo("verified")
+
+
+def _check_pythons(tags: Sequence[str]) -> None:
+    from kiln_pipeline.core.platforms import PythonTag
+
+    problems: list[Problem] = []
+    for tag in tags:
+        try:
+            PythonTag.parse(tag)
+        except ValueError as error:
+            problems.append(Problem(file="--python", field="", message=str(error)))
+    if problems:
+        raise RecipeError(problems)
+
+
+@contextlib.contextmanager
+def _terminated_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM end a command the way Ctrl-C does: with its clean-up."""
+
+    def interrupt(number: int, frame: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

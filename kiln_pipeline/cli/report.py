@@ -1,0 +1,168 @@
+"""What `kiln run` and `kiln missing` print: tables with reasons, outcomes, and the next step. Reads state; decides nothing."""
+
+import sys
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from kiln_pipeline.adapters.proof import install_and_import, top_level_modules
+from kiln_pipeline.adapters.site_server import SiteServer
+from kiln_pipeline.adapters.terminal import TerminalProgress
+from kiln_pipeline.core import site_layout
+from kiln_pipeline.core.attempts import Attempt, Outcome
+from kiln_pipeline.core.distributions import project_name
+from kiln_pipeline.core.platforms import Platform
+from kiln_pipeline.errors import Problem, RecipeError
+from kiln_pipeline.stages import detect
+from kiln_pipeline.stages.record import REASON, REFUSED
+from kiln_pipeline.workspace import Workspace
+
+STYLES = {"missing": "yellow", "covered": "green", "published": "cyan", "excluded": "dim"}
+
+
+def missing_rows(
+    workspace: Workspace,
+    projects: Sequence[str],
+    platforms: Sequence[str],
+    pythons: Sequence[str],
+    rules: Sequence[str],
+    *,
+    everything: bool,
+) -> list[dict[str, Any]]:
+    """Ask upstream, compute, and return the rows that pass every filter. Raises `RecipeError` for a filter that cannot match."""
+    tracked = {recipe.project for recipe in workspace.recipes}
+    names: set[str] = set()
+    problems: list[Problem] = []
+    for name in projects:
+        try:
+            normalised = project_name(name)
+        except ValueError as error:
+            problems.append(Problem(file=name, field="", message=str(error)))
+            continue
+        names.add(normalised)
+        if normalised not in tracked:
+            hint = f"no recipe covers it: `kiln recipes new {normalised}` writes a starter"
+            problems.append(Problem(file=name, field="", message=hint))
+    unknown = [platform for platform in platforms if platform not in Platform.__members__.values()]
+    problems += [Problem(file="--platform", field="", message=f"{name!r} is none of {', '.join(Platform)}") for name in unknown]
+    if problems:
+        raise RecipeError(problems)
+    detect.refresh(
+        sorted(tracked),
+        upstream=workspace.upstream,
+        state=workspace.state,
+        now=workspace.clock(),
+        progress=workspace.progress,
+        only=names or None,
+    )
+    table = detect.find_missing(workspace.recipes, workspace.attempts(), state=workspace.state, now=workspace.clock())
+    return [
+        row
+        for row in table.to_pylist()
+        if (everything or rules or row["verdict"] == "missing")
+        and (not names or row["project"] in names)
+        and (not platforms or row["platform"] in platforms)
+        and (not pythons or row["python"] in pythons)
+        and (not rules or row["rule"] in rules)
+    ]
+
+
+def missing_table(console: Console, rows: Sequence[Mapping[str, Any]], *, title: str) -> None:
+    """Print one line per wanted wheel: what it is, the verdict, the reason."""
+    if not rows:
+        console.print(f"{title}: none")
+        return
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for column in ("release", "identifier", "verdict", "reason"):
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        style = STYLES.get(row["verdict"], "")
+        verdict = f"[{style}]{row['verdict']}[/{style}]" if style else str(row["verdict"])
+        table.add_row(f"{row['project']}=={row['version']}", row["identifier"], verdict, escape(row["reason"]))
+    console.print(table)
+
+
+def broken_projects(console: Console, projects: Any, asked: Collection[str]) -> None:
+    """Say which of the asked projects upstream did not answer for, since when, and why."""
+    for row in projects.to_pylist():
+        if row["project"] in asked and row["broken_since"] is not None:
+            since = f"{row['broken_since']:%Y-%m-%d %H:%M} UTC"
+            console.print(f"[red]broken since {since}[/red] {escape(str(row['broken_reason']))}", soft_wrap=True)
+
+
+def refusals(console: Console, todo: Sequence[Any]) -> None:
+    """Say which missing wheels this host cannot build, one line per reason."""
+    reasons: dict[str, list[str]] = {}
+    for item in todo:
+        for missing, reason in item.refused:
+            reasons.setdefault(reason, []).append(f"{missing.release} {missing.identifier}")
+    for reason, wheels in reasons.items():
+        console.print(f"[dim]not here:[/dim] {', '.join(wheels)}: {escape(reason)}", soft_wrap=True)
+
+
+def outcome(
+    progress: TerminalProgress,
+    workspace: Workspace,
+    asked: Any,
+    attempts: Sequence[Attempt],
+    *,
+    new: Sequence[Attempt],
+    prove: bool,
+) -> int:
+    """Print what was built, the proof and the next step; return how many of the new attempts failed."""
+    console = progress.console
+    for attempt in new:
+        seconds = (attempt.finished - attempt.started).total_seconds()
+        if attempt.outcome is Outcome.SUCCEEDED:
+            console.print(f"[green]built[/green]  {attempt.wheel}  {seconds:.0f} s, {attempt.builder}", soft_wrap=True)
+        else:
+            why = escape(f"{attempt.failure}: {attempt.proof}")
+            console.print(f"[red]failed[/red] {attempt.release} {attempt.identifier}  {seconds:.0f} s, {why}", soft_wrap=True)
+    refused = [key for key in workspace.inbox.keys(REFUSED) if key.endswith(REASON)]
+    for key in refused:
+        why = workspace.inbox.get(key).decode("utf-8", "replace").strip()
+        console.print(f"[red]refused[/red] bundle {key.split('/')[1][:12]}…: {escape(why)}", soft_wrap=True)
+    if not new and not refused:
+        console.print("nothing to build: every wanted wheel that this host can build is there, or has been tried")
+    if prove:
+        _prove(progress, workspace, asked, attempts, new)
+    failed = sum(attempt.outcome is Outcome.FAILED for attempt in new)
+    if failed:
+        console.print(f"{failed} failed attempt(s) on record; logs: {workspace.home / 'site' / 'audit' / 'logs'}", soft_wrap=True)
+    console.print(
+        "next: [bold]kiln up[/bold] shows it all in Dagster; [bold]kiln verify[/bold] .kiln/site/wheels/… follows a wheel back"
+    )
+    return failed
+
+
+def _prove(
+    progress: TerminalProgress, workspace: Workspace, asked: Any, attempts: Sequence[Attempt], new: Sequence[Attempt]
+) -> None:
+    own = f"cp{sys.version_info.major}{sys.version_info.minor}"
+    candidates = [
+        attempt
+        for attempt in (*reversed(new), *reversed(attempts))
+        if attempt.wheel
+        and asked.wants(attempt.release)
+        and str(attempt.identifier.python) == own
+        and attempt.identifier.platform == workspace.platform()
+    ]
+    if not candidates:
+        progress.console.print(f"no wheel of ours for {own} on {workspace.platform()} to prove")
+        return
+    attempt = candidates[0]
+    with SiteServer(workspace.home / "site") as server:
+        progress.step(f"proving {attempt.wheel}: pip installs it over HTTP in a throw-away environment")
+        modules = top_level_modules(workspace.site.get(site_layout.wheel(attempt.wheel)))
+        proof = install_and_import(attempt.release, filename=attempt.wheel, modules=modules, index_url=f"{server.url}simple/")
+    progress.console.print(
+        f"[green]proved[/green] {proof.command} took {attempt.wheel}; imported {proof.imported}", soft_wrap=True
+    )
+    lasting = f"{workspace.site_url}simple/"
+    progress.console.print(
+        f"site:  [bold]kiln serve[/bold] puts {workspace.home / 'site'} on {workspace.site_url}", soft_wrap=True
+    )
+    progress.console.print(f"then:  pip install --index-url {lasting} {attempt.release}", soft_wrap=True)

@@ -1,0 +1,30 @@
+"""The composition root: `assemble` puts assets, jobs, schedules, sensors and checks on one workspace.
+
+Importing this module opens nothing: no file is read and no key is made before a run needs it.
+"""
+
+import os
+from pathlib import Path
+
+import dagster as dg
+
+from kiln_pipeline.defs import checks, jobs, schedules, sensors
+from kiln_pipeline.defs.assets import metadata, publishing, wheels
+from kiln_pipeline.workspace import Workspace
+
+
+def assemble(workspace: Workspace, *, automation: bool = False) -> dg.Definitions:
+    """Return kiln's definitions over `workspace`; with `automation` schedules and sensors are on from the start."""
+    return dg.Definitions(
+        assets=[metadata.release_metadata, metadata.missing_wheels, wheels.wheels, publishing.audit_log, publishing.simple_index],
+        asset_checks=[checks.upstream_answers, checks.index_matches_log],
+        jobs=[jobs.refresh, jobs.publish, jobs.build_wheel],
+        schedules=[schedules.hourly_refresh(automation)],
+        sensors=[sensors.new_releases(automation), sensors.missing_wheels_to_build(automation), sensors.inbox_to_publish(automation)],
+        resources={"kiln": workspace},
+        # one process per run: every step is a child process of its own already (pip, cibuildwheel, zig)
+        executor=dg.in_process_executor,
+    )
+
+
+defs = assemble(Workspace.from_environment(Path.cwd(), os.environ), automation=os.environ.get("KILN_AUTOMATION") == "1")

@@ -1,0 +1,127 @@
+"""The publisher: take bundles from the inbox, verify, append to the audit log, then publish. Runs where the log key is."""
+
+import dagster as dg
+
+from kiln_pipeline.core import site_layout
+from kiln_pipeline.core.attempts import Outcome
+from kiln_pipeline.core.index_entries import superseded_wheels, vouched_attempts
+from kiln_pipeline.core.simple_index import manifest
+from kiln_pipeline.defs.assets.metadata import release_metadata
+from kiln_pipeline.defs.assets.wheels import wheels
+from kiln_pipeline.defs.presentation import OWNERS, RunProgress, data_version, failure, preview
+from kiln_pipeline.errors import KilnError
+from kiln_pipeline.ports import Progress
+from kiln_pipeline.stages import detect
+from kiln_pipeline.stages.publish import PublishReport, publish
+from kiln_pipeline.stages.record import RecordReport, record
+from kiln_pipeline.workspace import Workspace
+
+LOG_NOTE = (
+    "An append-only Merkle log (C2SP tlog-tiles) with one entry per attempt, failures included. The publisher verifies each "
+    "bundle's signature, hashes and wheel before it appends; a wheel is in the log before it is in the index."
+)
+
+
+def take_in(kiln: Workspace, progress: Progress) -> RecordReport:
+    """Verify and append everything that waits in the inbox."""
+    return record(
+        inbox=kiln.inbox,
+        site=kiln.site,
+        state=kiln.state,
+        log_signer=kiln.log_key,
+        hosts=kiln.hosts,
+        recipes={recipe.project: recipe.sha256 for recipe in kiln.recipes},
+        progress=progress,
+    )
+
+
+def write_pages(kiln: Workspace, progress: Progress) -> PublishReport:
+    """Bring the simple index up to what upstream and the audit log say."""
+    metadata, projects = detect.load_metadata(kiln.state), detect.load_projects(kiln.state)
+    read = set(projects.column("project").to_pylist())
+    attempts = vouched_attempts(kiln.attempts(), metadata)
+    return publish(
+        # a recipe whose project has never been asked for is not in the index yet
+        projects=[recipe.project for recipe in kiln.recipes if recipe.project in read],
+        metadata=metadata,
+        project_table=projects,
+        attempts=attempts,
+        superseded=superseded_wheels(detect.load_missing(kiln.state), attempts),
+        site=kiln.site,
+        state=kiln.state,
+        signer=kiln.log_key,
+        progress=progress,
+    )
+
+
+@dg.asset(
+    deps=[wheels],
+    group_name="publisher",
+    kinds={"python", "json"},
+    owners=OWNERS,
+    code_version="1",
+    description=LOG_NOTE,
+)
+def audit_log(context: dg.AssetExecutionContext, kiln: dg.ResourceParam[Workspace]) -> dg.MaterializeResult[None]:
+    try:
+        report = take_in(kiln, RunProgress(context.log, kiln.progress))
+    except KilnError as error:
+        raise failure(error) from None
+    attempts = kiln.attempts()
+    rows = [
+        {
+            "index": attempt.index,
+            "release": attempt.release,
+            "identifier": attempt.identifier,
+            "outcome": attempt.outcome,
+            "wheel or failure": attempt.wheel or f"{attempt.failure}: {attempt.proof}",
+            "log": f"[log]({kiln.site_url}{site_layout.build_log(attempt.log_sha256)})",
+        }
+        for attempt in reversed(attempts)
+    ]
+    refused = [{"bundle": bundle, "reason": reason} for bundle, reason in report.refused]
+    return dg.MaterializeResult(
+        data_version=data_version(kiln.site, site_layout.CHECKPOINT),
+        metadata={
+            "entries": len(attempts),
+            "appended": len(report.recorded),
+            "succeeded": sum(attempt.outcome is Outcome.SUCCEEDED for attempt in attempts),
+            "failed": sum(attempt.outcome is Outcome.FAILED for attempt in attempts),
+            "refused bundles": preview(refused, "bundle", "reason") if refused else "none",
+            "checkpoint": dg.MetadataValue.url(kiln.site_url + site_layout.CHECKPOINT),
+            "latest attempts": preview(rows, "index", "release", "identifier", "outcome", "wheel or failure", "log"),
+        },
+    )
+
+
+@dg.asset(
+    deps=[release_metadata, audit_log],
+    group_name="publisher",
+    kinds={"python", "html"},
+    owners=OWNERS,
+    code_version="1",
+    description="The simple index (PEP 503 HTML, PEP 691 JSON): for every tracked project our wheels first, then every file "
+    "that upstream has. Only pages that changed are written, files before the pages that name them.",
+)
+def simple_index(context: dg.AssetExecutionContext, kiln: dg.ResourceParam[Workspace]) -> dg.MaterializeResult[None]:
+    try:
+        report = write_pages(kiln, RunProgress(context.log, kiln.progress))
+    except KilnError as error:
+        raise failure(error) from None
+    published = [attempt for attempt in kiln.attempts() if attempt.wheel]
+    rows = [
+        {"wheel": f"[{attempt.wheel}]({kiln.site_url}{site_layout.wheel(attempt.wheel)})", "sha256": attempt.wheel_sha256}
+        for attempt in reversed(published)
+    ]
+    problems = [{"project": project, "reason": reason} for project, reason in report.problems]
+    return dg.MaterializeResult(
+        data_version=data_version(kiln.state, manifest.KEY),
+        metadata={
+            "projects written": len(report.written),
+            "projects removed": len(report.removed),
+            "projects unchanged": report.unchanged,
+            "not published": preview(problems, "project", "reason") if problems else "none",
+            "wheels of ours": preview(rows, "wheel", "sha256"),
+            "index": dg.MetadataValue.url(kiln.site_url + "simple/"),
+        },
+    )

@@ -1,0 +1,33 @@
+"""Dagster's instance under this workspace's home. Only folders and environment; no assets."""
+
+import os
+from collections.abc import MutableMapping
+from pathlib import Path
+
+from kiln_pipeline.errors import Problem, RecipeError
+
+EMBEDDED = ".kiln/dagster"
+"""How dagster.yaml in the working folder writes the embedded instance's folder."""
+
+
+def prepare(folder: Path, home: Path, environment: MutableMapping[str, str]) -> None:
+    """Point DAGSTER_HOME at ``<home>/dagster`` with the working folder's dagster.yaml, unless the operator has set one.
+
+    The paths in it are made absolute, so that the web server, the daemon and `kiln run` share one instance wherever
+    they start. Raises `RecipeError` when the working folder is none of kiln's.
+    """
+    if environment.get("DAGSTER_HOME"):
+        return
+    source = folder / "dagster.yaml"
+    missing = [name for name in ("dagster.yaml", "workspace.yaml") if not (folder / name).is_file()]
+    if missing:
+        message = "not found: start kiln in the folder that holds workspace.yaml, dagster.yaml and recipes/"
+        raise RecipeError([Problem(file=name, field="", message=message) for name in missing])
+    target = home / "dagster"
+    target.mkdir(parents=True, exist_ok=True)
+    text = source.read_text(encoding="utf-8").replace(f"base_dir: {EMBEDDED}", f"base_dir: {target.as_posix()}")
+    aside = target / f"dagster.yaml.{os.getpid()}"
+    aside.write_text(text, encoding="utf-8")
+    aside.replace(target / "dagster.yaml")
+    environment["DAGSTER_HOME"] = str(target)
+    environment.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")

@@ -1,0 +1,93 @@
+"""Jobs: the refresh, the publish, and python.build's ad-hoc `build_wheel` with the parameters that its users know."""
+
+import dagster as dg
+from pydantic import Field
+
+from kiln_pipeline.core.platforms import Platform
+from kiln_pipeline.defs.assets.publishing import take_in, write_pages
+from kiln_pipeline.defs.assets.wheels import build_all, describe
+from kiln_pipeline.defs.presentation import RunProgress, failure
+from kiln_pipeline.errors import KilnError
+from kiln_pipeline.stages.ad_hoc import ad_hoc_plan
+from kiln_pipeline.workspace import Workspace
+
+# one run at a time may write the tables, the log and the pages: see concurrency in dagster.yaml
+WRITES_TABLES = {"kiln/writes": "tables"}
+WRITES_SITE = {"kiln/writes": "site"}
+
+refresh = dg.define_asset_job(
+    "refresh",
+    selection=dg.AssetSelection.assets("release_metadata", "missing_wheels"),
+    tags=WRITES_TABLES,
+    description="Ask upstream what changed, and compute what is missing.",
+)
+publish = dg.define_asset_job(
+    "publish",
+    selection=dg.AssetSelection.assets("audit_log", "simple_index"),
+    tags=WRITES_SITE,
+    description="Take attempt bundles from the inbox: verify, append to the audit log, publish the pages.",
+)
+
+
+class AdHocBuild(dg.Config):
+    """The parameters of python.build's workflow, plus the platform."""
+
+    package_name: str = Field(default="markupsafe", description="Project name as on the index, for example grpcio.")
+    package_version: str = Field(default="2.0.1", description="Exact version, for example 1.47.2.")
+    package_url: str = Field(
+        default="",
+        description="Where the sdist is; empty means upstream's own. Another URL must end in #sha256=… (64 hex digits).",
+    )
+    python_version: str = Field(default="3.11", description="3.11, 3.13t (free-threaded) or a tag such as cp311.")
+    environment_variables: str = Field(
+        default="", description="KEY=VALUE pairs, separated by spaces and quoted as in a shell; they reach the build."
+    )
+    platform: str = Field(
+        default="", description=f"One of {', '.join(Platform)}; empty means the platform of the host that runs this."
+    )
+
+
+@dg.op(description="Build one wheel as asked, whether it is missing or not; the attempt goes to the inbox like any other.")
+def build_as_asked(context: dg.OpExecutionContext, config: AdHocBuild, kiln: dg.ResourceParam[Workspace]) -> dg.Output[int]:
+    progress = RunProgress(context.log, kiln.progress)
+    try:
+        plan = ad_hoc_plan(
+            package_name=config.package_name,
+            package_version=config.package_version,
+            package_url=config.package_url,
+            python_version=config.python_version,
+            environment_variables=config.environment_variables,
+            platform=config.platform or kiln.platform(),
+            recipes=kiln.recipes,
+            upstream=kiln.upstream,
+            attempts=kiln.attempts(),
+        )
+        attempts, refused = build_all(kiln, [plan], run_id=context.run.run_id, progress=progress)
+    except KilnError as error:
+        raise failure(error) from None
+    metadata = describe(attempts, refused)
+    if refused:
+        raise dg.Failure(description=refused[0], metadata=metadata, allow_retries=False)
+    return dg.Output(len(attempts), metadata=metadata)
+
+
+@dg.op(description="Record and publish what waits in the inbox; then fail if the build of this run failed.")
+def record_and_publish(context: dg.OpExecutionContext, built: int, kiln: dg.ResourceParam[Workspace]) -> None:
+    progress = RunProgress(context.log, kiln.progress)
+    try:
+        recorded = take_in(kiln, progress)
+        write_pages(kiln, progress)
+    except KilnError as error:
+        raise failure(error) from None
+    failed = [attempt for attempt in recorded.recorded if attempt.failure]
+    if failed:
+        reason = f"{failed[-1].failure}: {failed[-1].proof}"
+        raise dg.Failure(description=f"the attempt is recorded; it failed: {reason}", allow_retries=False)
+
+
+@dg.job(
+    description="Build one wheel by hand: python.build's workflow, with its parameters. Needs no recipe.",
+    tags=WRITES_SITE,
+)
+def build_wheel() -> None:
+    record_and_publish(build_as_asked())

@@ -1,0 +1,17 @@
+"""Schedules: what happens by the clock. Off by default in the embedded instance; one click or `kiln up --automation` turns them on."""
+
+import dagster as dg
+
+from kiln_pipeline.defs import jobs
+
+
+def hourly_refresh(automation: bool) -> dg.ScheduleDefinition:
+    """Every hour: ask upstream for everything that is tracked."""
+    status = dg.DefaultScheduleStatus.RUNNING if automation else dg.DefaultScheduleStatus.STOPPED
+    return dg.ScheduleDefinition(
+        name="hourly_refresh",
+        job=jobs.refresh,
+        cron_schedule="7 * * * *",  # not at the full hour, when everybody asks
+        default_status=status,
+        description="Refresh release metadata and compute the missing wheels, at seven minutes past every hour.",
+    )

@@ -1,0 +1,119 @@
+"""Sensors: what happens when something changed. Run keys and cursors make sure that nothing in flight is asked for twice."""
+
+import hashlib
+import json
+
+import dagster as dg
+import pyarrow.compute as pc
+
+from kiln_pipeline.core.distributions import Release
+from kiln_pipeline.core.platforms import Platform
+from kiln_pipeline.defs import jobs
+from kiln_pipeline.defs.assets.wheels import wheels
+from kiln_pipeline.defs.partitions import partition_key
+from kiln_pipeline.errors import KilnError
+from kiln_pipeline.stages import detect
+from kiln_pipeline.workspace import Workspace
+
+WINDOW = 20
+"""Build runs asked for per tick: a backlog is enqueued in bounded steps."""
+
+
+def _status(automation: bool) -> dg.DefaultSensorStatus:
+    return dg.DefaultSensorStatus.RUNNING if automation else dg.DefaultSensorStatus.STOPPED
+
+
+def new_releases(automation: bool) -> dg.SensorDefinition:
+    """Notice changed projects between the hourly refreshes."""
+
+    @dg.sensor(
+        job=jobs.refresh,
+        minimum_interval_seconds=300,
+        default_status=_status(automation),
+        description="Ask upstream, with conditional requests, which tracked projects changed; refresh those.",
+    )
+    def new_releases(context: dg.SensorEvaluationContext, kiln: dg.ResourceParam[Workspace]) -> dg.SensorResult | dg.SkipReason:
+        try:
+            changed = detect.changed_projects(
+                [recipe.project for recipe in kiln.recipes], upstream=kiln.upstream, state=kiln.state
+            )
+        except KilnError as error:
+            raise failure_of_tick(error) from None
+        if not changed:
+            return dg.SkipReason("nothing changed upstream")
+        key = hashlib.sha256(json.dumps(changed, sort_keys=True).encode()).hexdigest()
+        config = {"ops": {"release_metadata": {"config": {"projects": sorted(changed)}}}}
+        return dg.SensorResult(run_requests=[dg.RunRequest(run_key=key, run_config=config)])
+
+    return new_releases
+
+
+def missing_wheels_to_build(automation: bool) -> dg.SensorDefinition:
+    """Turn missing wheels into build runs, in the order of their rank."""
+
+    @dg.sensor(
+        target=dg.AssetSelection.assets(wheels),
+        minimum_interval_seconds=60,
+        default_status=_status(automation),
+        description=f"Ask for at most {WINDOW} build runs a tick, one per release and platform that this instance can build.",
+    )
+    def missing_wheels_to_build(
+        context: dg.SensorEvaluationContext, kiln: dg.ResourceParam[Workspace]
+    ) -> dg.SensorResult | dg.SkipReason:
+        table = detect.load_missing(kiln.state)
+        missing = table.filter(pc.equal(table["verdict"], "missing")).sort_by("rank")
+        wanted: dict[dg.MultiPartitionKey, list[str]] = {}
+        for row in missing.select(["project", "version", "platform", "identifier", "sdist_sha256"]).to_pylist():
+            if kiln.platform() != row["platform"]:
+                continue
+            key = partition_key(Release(project=row["project"], version=row["version"]), Platform(row["platform"]))
+            wanted.setdefault(key, []).append(f"{row['identifier']} {row['sdist_sha256']}")
+        recipes = {recipe.project: recipe.sha256 for recipe in kiln.recipes}
+        requests = [
+            # the same work has the same key: a second tick does not ask again; a new recipe, sdist or target is new work
+            dg.RunRequest(run_key=_run_key(key, items, recipes), partition_key=key)
+            for key, items in wanted.items()
+        ]
+        asked = set(json.loads(context.cursor)) if context.cursor else set[str]()
+        fresh = [request for request in requests if request.run_key not in asked][:WINDOW]
+        if not fresh:
+            return dg.SkipReason("every missing wheel that this instance can build has been asked for")
+        current = {str(request.run_key) for request in requests}
+        cursor = sorted((asked & current) | {str(request.run_key) for request in fresh})
+        return dg.SensorResult(run_requests=fresh, cursor=json.dumps(cursor))
+
+    return missing_wheels_to_build
+
+
+def _run_key(key: dg.MultiPartitionKey, items: list[str], recipes: dict[str, str]) -> str:
+    project = Release.parse(key.keys_by_dimension["release"]).project
+    digest = hashlib.sha256("\n".join([*sorted(items), recipes.get(project, "")]).encode()).hexdigest()
+    return f"{key}|{digest[:16]}"
+
+
+def inbox_to_publish(automation: bool) -> dg.SensorDefinition:
+    """Publish when bundles have arrived."""
+
+    @dg.sensor(
+        job=jobs.publish,
+        minimum_interval_seconds=30,
+        default_status=_status(automation),
+        description="Start a publish when attempt bundles wait in the inbox; all that wait share one run.",
+    )
+    def inbox_to_publish(
+        context: dg.SensorEvaluationContext, kiln: dg.ResourceParam[Workspace]
+    ) -> dg.SensorResult | dg.SkipReason:
+        waiting = sorted(
+            key for key in kiln.inbox.keys("") if key.endswith("/attestation.json") and not key.startswith("refused/")
+        )
+        if not waiting:
+            return dg.SkipReason("the inbox is empty")
+        key = hashlib.sha256("\n".join(waiting).encode()).hexdigest()
+        return dg.SensorResult(run_requests=[dg.RunRequest(run_key=key)])
+
+    return inbox_to_publish
+
+
+def failure_of_tick(error: KilnError) -> dg.Failure:
+    """Return the error as a tick shows it."""
+    return dg.Failure(description=str(error), allow_retries=False)

@@ -1,0 +1,147 @@
+"""The workspace: every adapter that this host uses, chosen by configuration alone. The one place that reads the environment.
+
+    KILN_HOME      where state, site, inbox and keys live (default: .kiln in the working folder)
+    KILN_RECIPES   the recipes folder (default: recipes in the working folder)
+    KILN_UPSTREAM  the upstream simple index (default: the public one)
+    KILN_ORIGIN    the audit log's origin, unique to it (default: kiln.invalid/embedded)
+    KILN_HOST      this build host's name (default: the machine's)
+    KILN_SITE_URL  where people reach the site (default: what `kiln up` serves, http://127.0.0.1:8765/)
+    KILN_BUILDER   cibuildwheel or zig, to insist on one (default: the first that can build)
+
+No stage logic here: it only puts adapters together.
+"""
+
+import platform
+import re
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+
+import pypi_simple
+
+from kiln_pipeline.adapters.cibuildwheel import CibuildwheelBuilder
+from kiln_pipeline.adapters.directory import DirectoryStore
+from kiln_pipeline.adapters.keys import FileSigner, load_or_create
+from kiln_pipeline.adapters.recipe_folder import load_recipes
+from kiln_pipeline.adapters.upstream import SimpleApiUpstream
+from kiln_pipeline.adapters.zig import ZigBuilder
+from kiln_pipeline.core.attempts import Attempt
+from kiln_pipeline.core.platforms import BuildIdentifier, Platform
+from kiln_pipeline.core.recipes import Recipe
+from kiln_pipeline.errors import BuildError, Problem, RecipeError
+from kiln_pipeline.ports import ObjectStore, Progress, UpstreamIndex, WheelBuilder
+from kiln_pipeline.stages.record import load_attempts
+
+DEFAULT_SITE_URL = "http://127.0.0.1:8765/"
+
+
+class Silent:
+    """A `Progress` that says nothing."""
+
+    def step(self, text: str) -> None:
+        pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workspace:
+    """Everything that stages are given on this host. Tests replace single fields."""
+
+    home: Path
+    recipes_folder: Path
+    site: ObjectStore
+    inbox: ObjectStore
+    state: ObjectStore
+    upstream: UpstreamIndex
+    builders: tuple[WheelBuilder, ...]
+    host_name: str
+    origin: str
+    site_url: str = DEFAULT_SITE_URL
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    progress: Progress = field(default_factory=Silent)
+
+    @classmethod
+    def from_environment(cls, folder: Path, environment: Mapping[str, str], *, progress: Progress | None = None) -> "Workspace":
+        """Put the embedded workspace of `folder` together. Reads no file and makes none."""
+        home = (folder / environment.get("KILN_HOME", ".kiln")).resolve()
+        endpoint = environment.get("KILN_UPSTREAM", pypi_simple.PYPI_SIMPLE_ENDPOINT)
+        builders: dict[str, WheelBuilder] = {
+            "cibuildwheel": CibuildwheelBuilder(home / "tools", endpoint=endpoint, environment=environment),
+            "zig": ZigBuilder(home / "tools", endpoint=endpoint),
+        }
+        chosen = environment.get("KILN_BUILDER")
+        if chosen is not None and chosen not in builders:
+            message = f"{chosen!r} is no builder: use cibuildwheel or zig, or leave it unset"
+            raise RecipeError([Problem(file="environment", field="KILN_BUILDER", message=message)])
+        return cls(
+            home=home,
+            recipes_folder=folder / environment.get("KILN_RECIPES", "recipes"),
+            site=DirectoryStore(home / "site"),
+            inbox=DirectoryStore(home / "inbox"),
+            state=DirectoryStore(home / "state"),
+            upstream=SimpleApiUpstream(endpoint),
+            builders=(builders[chosen],) if chosen else tuple(builders.values()),
+            host_name=environment.get("KILN_HOST") or host_name(),
+            origin=environment.get("KILN_ORIGIN", "kiln.invalid/embedded"),
+            site_url=environment.get("KILN_SITE_URL", DEFAULT_SITE_URL),
+            progress=progress or Silent(),
+        )
+
+    @cached_property
+    def recipes(self) -> tuple[Recipe, ...]:
+        """All recipes, read once. Raises `RecipeError` with every problem of every file."""
+        return load_recipes(self.recipes_folder)
+
+    @cached_property
+    def host_key(self) -> FileSigner:
+        """The signing key of this host, made on first use."""
+        return load_or_create(self.home / "keys" / "host.pem", self.host_name)
+
+    @cached_property
+    def log_key(self) -> FileSigner:
+        """The audit log's signing key, made on first use. A build host that is not the publisher never asks for it."""
+        return load_or_create(self.home / "keys" / "log.pem", self.origin)
+
+    @property
+    def hosts(self) -> Mapping[str, bytes]:
+        """Enrolled build hosts: name -> public key. Embedded, that is this host alone."""
+        return {self.host_key.name: self.host_key.public_key}
+
+    def attempts(self) -> tuple[Attempt, ...]:
+        """Every attempt in the audit log, oldest first."""
+        return load_attempts(self.state, self.site)
+
+    def builder_for(self, identifier: BuildIdentifier) -> WheelBuilder:
+        """Return the first builder that can build `identifier` here. Raises `BuildError` with every builder's reason."""
+        refusals = {builder.name: builder.refuses(identifier) for builder in self.builders}
+        for builder in self.builders:
+            if not refusals[builder.name]:
+                return builder
+        reason = "; ".join(f"{name}: {why}" for name, why in refusals.items())
+        raise BuildError(subject=str(identifier), reason=f"no builder on this host can build it: {reason}")
+
+    def platform(self) -> Platform:
+        """The platform of this host, for `kiln run`. Raises `BuildError` when it is none of kiln's."""
+        return host_platform(platform.system(), platform.machine(), platform.libc_ver()[0])
+
+
+def host_platform(system: str, machine: str, libc: str) -> Platform:
+    """Return the platform that wheels built natively on such a host are for; values as module `platform` gives them."""
+    if system == "Darwin":
+        family = "macosx"
+    elif system == "Linux":
+        family = "manylinux" if libc == "glibc" else "musllinux"
+    else:
+        family = system.lower()
+    name = f"{family}_{machine.lower()}"
+    if name not in Platform.__members__.values():
+        known = ", ".join(Platform)
+        raise BuildError(subject=f"{system} {machine}", reason="kiln does not build on this kind of host", hint=f"only {known}")
+    return Platform(name)
+
+
+def host_name() -> str:
+    """The machine's name, cut to what a key name may hold."""
+    return re.sub(r"[^a-z0-9.-]", "-", socket.gethostname().lower()) or "localhost"

@@ -1,0 +1,39 @@
+"""What all tests share: nothing skips in CI, and the settings of a container engine where one answers."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+
+IN_CI = os.environ.get("KILN_CI") == "1"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> Iterator[Any]:
+    """In CI a test that skips for want of a server, engine or browser has failed."""
+    report = yield
+    if IN_CI and report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        report.outcome, report.longrepr = "failed", f"KILN_CI=1 allows no skip: {reason}"
+    return report
+
+
+@pytest.fixture(scope="session")
+def container_environment() -> Mapping[str, str]:
+    """The host's settings for cibuildwheel; skips where no engine answers or no image is named."""
+    engine = next((name for name in ("docker", "podman") if _answers(name)), None)
+    if engine is None:
+        pytest.skip("no container engine answers: install podman or docker")
+    image = os.environ.get("CIBW_MANYLINUX_X86_64_IMAGE", "")
+    if image.startswith("localhost/") and subprocess.run([engine, "image", "exists", image], check=False).returncode != 0:
+        pytest.skip(f"there is no image {image}")
+    return {name: value for name, value in os.environ.items() if name.startswith("CIBW_") or name == "CONTAINERS_CONF"}
+
+
+def _answers(engine: str) -> bool:
+    if shutil.which(engine) is None:
+        return False
+    return subprocess.run([engine, "info"], check=False, capture_output=True, timeout=60).returncode == 0
