@@ -20,9 +20,7 @@ from kiln_pipeline.core.platforms import BuildIdentifier, Floors, Platform, all_
 from kiln_pipeline.core.tags import Target, accepted_tags, parse_tag_set
 from kiln_pipeline_tests.captured import captured, captured_page
 
-TARGETS = [
-    Target(identifier=i, floors=f) for i in all_identifiers() for f in (Floors(), Floors(macosx_x86_64=(12, 0), glibc=(2, 17)))
-]
+FLOORS = [Floors(), pytest.param(Floors(macosx_x86_64=(12, 0), glibc=(2, 17), musl=(1, 1)), marks=pytest.mark.slow)]
 
 
 def targets_with(floors: Floors) -> list[Target]:
