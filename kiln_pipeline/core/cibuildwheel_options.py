@@ -81,14 +81,16 @@ REFUSED = {
 }
 """Options of cibuildwheel that a recipe may not set: why, and what to write instead."""
 
+_FROM_UPSTREAM = "a build takes everything from the upstream index; leave it out"
+_CONSTRAINTS = "kiln sets it; use [build] constraints"
 REFUSED_ENVIRONMENT = {
     "MACOSX_DEPLOYMENT_TARGET": "kiln sets it; use [targets] macos-arm64 and macos-x86_64",
-    "PIP_BUILD_CONSTRAINT": "kiln sets it; use [build] constraints",
-    "PIP_CONSTRAINT": "kiln sets it; use [build] constraints",
+    "PYTHONHASHSEED": "kiln sets it, so that builds can be repeated; leave it out",
     "SOURCE_DATE_EPOCH": "kiln sets it to the sdist's date, so that builds can be repeated; leave it out",
-    "UV_BUILD_CONSTRAINT": "kiln sets it; use [build] constraints",
+    **dict.fromkeys(("PIP_BUILD_CONSTRAINT", "PIP_CONSTRAINT", "UV_BUILD_CONSTRAINT", "UV_CONSTRAINT"), _CONSTRAINTS),
+    **dict.fromkeys(("PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_INDEX_URL", "UV_DEFAULT_INDEX", "UV_INDEX"), _FROM_UPSTREAM),
 }
-"""Environment variables that kiln sets itself, above any recipe."""
+"""Environment variables that are kiln's to set: why, and what to write instead."""
 
 _IMAGE_ALIAS = re.compile(r"(many|musl)linux[a-z0-9_]*", re.ASCII)
 _PINNED_IMAGE = re.compile(r"\S+@sha256:[0-9a-f]{64}", re.ASCII)

@@ -76,6 +76,11 @@ def test_a_whole_table_is_taken_verbatim() -> None:
         ("linux.before_all = ''", "linux.before_all", "is unknown; did you mean 'before-all'?"),
         ("test-requires = ['pytest', 3]", "test-requires", "has an entry that is no string; write a list of strings"),
         ("environment = { A = 1 }", "environment", "A is of type integer; write a string"),
+        (
+            "environment = { PIP_EXTRA_INDEX_URL = 'https://example.org/simple' }",
+            "environment",
+            "sets PIP_EXTRA_INDEX_URL: a build takes everything from the upstream index; leave it out",
+        ),
         ("environment = 'A=1'", "environment", "is a string; write a table"),
         ("config-settings = { a = [1] }", "config-settings", "a is of type list; write a string"),
         ("build-verbosity = true", "build-verbosity", "is a boolean; write an integer"),
