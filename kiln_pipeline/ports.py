@@ -3,7 +3,7 @@
 No implementation here, and no type of any outside library.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -53,6 +53,10 @@ class ObjectStore(Protocol):
 
     def put(self, key: str, data: bytes) -> None:
         """Write or replace. Raises `StoreError` (disk full, no permission, …); then the old object is still there."""
+        ...
+
+    def put_many(self, objects: Sequence[tuple[str, bytes]]) -> None:
+        """As `put` for each (key, data), in any order: all are there when it returns, any of them when it raises `StoreError`."""
         ...
 
     def put_if_absent(self, key: str, data: bytes) -> bool:

@@ -4,7 +4,7 @@ import base64
 import hashlib
 import io
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -35,6 +35,10 @@ class MemoryStore:
             raise StoreError(key=key, reason="no space left on device", hint="free some space and run again")
         self.puts.append(key)
         self.objects[key] = data
+
+    def put_many(self, objects: Sequence[tuple[str, bytes]]) -> None:
+        for key, data in objects:
+            self.put(key, data)
 
     def put_if_absent(self, key: str, data: bytes) -> bool:
         if key in self.objects:
@@ -155,7 +159,9 @@ class ScriptedBuilder:
             return BuildResult(builder=self.name, failure=failure, materials=materials)
         platform = "manylinux_2_17_x86_64" if plan.identifier.platform.family == "manylinux" else "macosx_11_0_arm64"
         python = str(plan.identifier.python)
-        filename, data = make_wheel(plan.release.project, plan.release.version, f"{python}-{python}-{platform}", build=str(plan.build_number))
+        filename, data = make_wheel(
+            plan.release.project, plan.release.version, f"{python}-{python}-{platform}", build=str(plan.build_number)
+        )
         path = work / filename
         path.write_bytes(data)
         return BuildResult(builder=self.name, wheel=path, materials=materials, command=("fake",))

@@ -20,9 +20,9 @@ from kiln_pipeline.core import site_layout
 from kiln_pipeline.core.attempts import Attempt
 from kiln_pipeline.core.provenance.dsse import sign_envelope
 from kiln_pipeline.core.provenance.page_statement import page_statement
-from kiln_pipeline.core.release_metadata import project_files, project_states
+from kiln_pipeline.core.release_metadata import project_states
 from kiln_pipeline.core.simple_index import manifest, render
-from kiln_pipeline.core.simple_index.changes import input_digests
+from kiln_pipeline.core.simple_index.changes import files_by_project, input_digests
 from kiln_pipeline.core.simple_index.manifest import ROOT, UNKNOWN, Entry, page_keys
 from kiln_pipeline.core.simple_index.model import IndexPage, listed, overlay
 from kiln_pipeline.errors import ObjectNotFound, StoreError, VerificationError
@@ -30,6 +30,10 @@ from kiln_pipeline.ports import ObjectStore, Progress, Signer
 
 UNFINISHED = "site_publish_unfinished.json"
 """Key in the state: the projects that a publish which has not finished was about to write or remove."""
+
+
+_TOGETHER = 6000
+"""Objects that are written at one go: the pages of some thousand projects are in memory at one time, not those of all."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -133,9 +137,8 @@ def _pages(
     """Yield each project with its page, or with the reason why it has none."""
     rows = pc.is_in(project_table.column("project"), value_set=pa.array(projects, pa.string()))
     states = project_states(project_table.filter(rows))
-    for project in projects:
+    for project, upstream in files_by_project(metadata, projects):
         state = states.get(project)
-        upstream = project_files(metadata, project)
         if state is None or (state.broken_since is not None and not upstream and not state.versions):
             # a page with ours alone would hide from installers all that upstream has
             yield project, f"upstream's page has never been read{': ' + state.broken_reason if state else ''}"
@@ -179,6 +182,7 @@ class _Run:
         self._before, self._entries, self._touched = before, dict(before), touched
         self._site, self._state, self._signer = site, state, signer
         self._begun = False
+        self._pending: list[tuple[str, bytes]] = []
 
     def write(self, page: IndexPage, inputs: bytes) -> None:
         """Write what differs of a project's pages, and then their attestation."""
@@ -189,10 +193,12 @@ class _Run:
 
     def write_root(self, tracked: Collection[str]) -> None:
         """Write the root index over those tracked projects that have pages."""
+        self._flush()
         projects = sorted(project for project in set(tracked) if self._has_pages(project))
         inputs = hashlib.sha256("\n".join([render.fingerprint(), *projects]).encode()).digest()
         if self._entries.get(ROOT, UNKNOWN).inputs != inputs:
             self.root_written = self._put(ROOT, inputs, render.root_html(projects), render.root_json(projects))
+            self._flush()
 
     def remove(self, project: str) -> None:
         """Remove the pages of a project that the root no longer names."""
@@ -215,10 +221,16 @@ class _Run:
         differing = [(key, data) for key, data, was, now in keyed if was != now]
         if differing:
             self._begin()
-        for key, data in differing:
-            self._site.put(key, data)
+        self._pending += differing
         self._entries[project] = new
+        if len(self._pending) >= _TOGETHER:
+            self._flush()
         return bool(differing)
+
+    def _flush(self) -> None:
+        pending, self._pending = self._pending, []
+        if pending:
+            self._site.put_many(pending)
 
     def _has_pages(self, project: str) -> bool:
         entry = self._entries.get(project)

@@ -134,6 +134,18 @@ def test_a_full_disk_is_told_and_leaves_the_old_object(tiny_disk: Path) -> None:
         subprocess.run(["umount", tiny_disk], check=True)
 
 
+def test_a_disk_that_fills_up_between_many_leaves_no_temporary_file(tiny_disk: Path) -> None:
+    store = DirectoryStore(tiny_disk)
+    try:
+        store.put("p1", b"old")
+        with pytest.raises(StoreError, match="no space left on device"):
+            store.put_many([(f"p{number}", b"x" * 1000) for number in range(200)])
+        assert [path.name for path in tiny_disk.iterdir()] == ["p1"]
+        assert store.get("p1") == b"old"
+    finally:
+        subprocess.run(["umount", tiny_disk], check=True)
+
+
 def test_a_folder_without_permission_is_told(tmp_path: Path) -> None:
     """Root may write anywhere, so the child gives up being root."""
     (tmp_path / "site").mkdir(mode=0o755)

@@ -95,3 +95,16 @@ def test_of_many_writers_once_exactly_one_wins(store: ObjectStore) -> None:
             key = f"wheels/{turn}.whl"
             results = list(pool.map(attempt, [key] * 8, [bytes([n]) * 1000 for n in range(8)]))
             assert [data for data in results if data is not None] == [store.get(key)]
+
+
+@pytest.mark.parametrize("count", [0, 3, 200])
+def test_many_are_written_at_once(store: ObjectStore, count: int) -> None:
+    """Few and many take different ways in a folder; new ones and replaced ones, in old and new folders, end alike."""
+    store.put("simple/p1/index.html", b"old")
+    objects = [
+        (f"simple/p{number}/{name}", f"{number}{name}".encode()) for number in range(count) for name in ("a", "index.html")
+    ]
+    store.put_many(objects)
+    assert [(key, store.get(key)) for key in store.keys()] == sorted(
+        [*dict([("simple/p1/index.html", b"old"), *objects]).items()]
+    )

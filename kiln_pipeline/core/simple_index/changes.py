@@ -8,16 +8,20 @@ pass, so that an hourly publish of thousands of unchanged projects costs millise
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false, reportUnknownParameterType=false, reportAttributeAccessIssue=false
 import hashlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
+from itertools import islice
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from kiln_pipeline.core.attempts import Attempt
-from kiln_pipeline.core.distributions import DistributionFile
+from kiln_pipeline.core.distributions import DistributionFile, FileKind
 from kiln_pipeline.core.simple_index import render
+
+_BLOCK = 500
+"""Projects whose files are in memory as objects at one time."""
 
 _FILE_COLUMNS = tuple(field.name for field in fields(DistributionFile))
 
@@ -36,9 +40,9 @@ def input_digests(
     `metadata` and `project_table` are the tables of `core.release_metadata`, sorted by project; `attempts` are those that are
     listed, by project; `signing_key` is the public key that signs the pages. The renderer's own behaviour is part of it.
     """
-    salt = bytes.fromhex(render.fingerprint()) + signing_key
-    files, files_of = _rows(metadata.select(_FILE_COLUMNS)), row_ranges(metadata)
-    states = _rows(project_table.select(["status", "status_reason", "versions"]))
+    salted = hashlib.sha256(bytes.fromhex(render.fingerprint()) + signing_key)
+    files, files_of = _Rows(metadata.select(_FILE_COLUMNS)), row_ranges(metadata)
+    states = _Rows(project_table.select(["status", "status_reason", "versions"]))
     rows = {project: row for row, project in enumerate(project_table.column("project").to_pylist())}
     digests: dict[str, bytes] = {}
     for project in projects:
@@ -46,7 +50,7 @@ def input_digests(
         if row is None:
             continue
         start, stop = files_of.get(project, (0, 0))
-        digest = hashlib.sha256(salt)
+        digest = salted.copy()
         digest.update(states.part(row, row + 1))
         digest.update(files.part(start, stop))
         if project in attempts:
@@ -68,41 +72,56 @@ def row_ranges(metadata: pa.Table) -> dict[str, tuple[int, int]]:
     return ranges
 
 
+def files_by_project(metadata: pa.Table, projects: Sequence[str]) -> Iterator[tuple[str, tuple[DistributionFile, ...]]]:
+    """Yield each of `projects` with its files in page order: `release_metadata.project_files` for many at once."""
+    ranges = row_ranges(metadata)
+    table = metadata.select(_FILE_COLUMNS)
+    for first in range(0, len(projects), _BLOCK):
+        block = projects[first : first + _BLOCK]
+        rows = [np.arange(*ranges.get(project, (0, 0)), dtype=np.int64) for project in block]
+        columns = [column.to_pylist() for column in table.take(pa.array(np.concatenate(rows))).itercolumns()]
+        kind = _FILE_COLUMNS.index("kind")
+        columns[kind] = [FileKind(value) for value in columns[kind]]
+        files = (DistributionFile(**dict(zip(_FILE_COLUMNS, values, strict=True))) for values in zip(*columns, strict=True))
+        for project, own in zip(block, rows, strict=True):
+            yield project, tuple(islice(files, len(own)))
+
+
 class _Rows:
-    """Every row of a table as bytes, where two rows have the same bytes only when they are equal: texts, lengths and numbers."""
+    """Every row of a table as bytes: first its numbers and the lengths of its texts, each in 8 bytes, and then the texts.
 
-    def __init__(self, *, text: memoryview, offsets: list[int], numbers: memoryview, width: int) -> None:
-        """`offsets` cut `text`, and every `width` bytes cut `numbers`, into rows."""
-        self._text, self._offsets, self._numbers, self._width = text, offsets, numbers, width
+    Rows with the same bytes are equal, and so are runs of rows, since every row tells where it ends.
+    """
 
-    def part(self, start: int, stop: int) -> bytes:
-        text = self._text[self._offsets[start] : self._offsets[stop]]
-        return b"%d %d " % (stop - start, len(text)) + text + self._numbers[start * self._width : stop * self._width]
+    def __init__(self, table: pa.Table) -> None:
+        numbers: list[np.ndarray[tuple[int], np.dtype[np.int64]]] = []
+        texts: list[pa.Array] = []
+        for field, column in zip(table.schema, table.itercolumns(), strict=True):
+            values = column.combine_chunks()
+            if pa.types.is_list(field.type):
+                numbers.append(_numbers(pc.list_value_length(values)))
+                values = pc.binary_join(values, "\0")
+            if pa.types.is_string(values.type):
+                numbers.append(_numbers(pc.binary_length(values)))
+                texts.append(values.cast(pa.large_binary()))
+            else:
+                numbers.append(_numbers(pc.is_valid(values)))
+                numbers.append(_numbers(pc.fill_null(values.cast(pa.int64()), 0)))
+        matrix = np.stack(numbers, axis=1)
+        fixed = pa.FixedSizeBinaryArray.from_buffers(
+            pa.binary(8 * len(numbers)), len(table), [None, pa.py_buffer(matrix.tobytes())]
+        )
+        joined = pc.binary_join_element_wise(fixed.cast(pa.large_binary()), *texts, pa.scalar(b"", pa.large_binary()))
+        _, offsets, data = joined.buffers()
+        self._data = memoryview(data or b"")
+        self._offsets: list[int] = np.frombuffer(offsets, dtype=np.int64).tolist() if len(table) else [0]
+
+    def part(self, start: int, stop: int) -> memoryview:
+        return self._data[self._offsets[start] : self._offsets[stop]]
 
 
-def _rows(table: pa.Table) -> _Rows:
-    texts: list[pa.Array] = []
-    numbers: list[pa.Array] = []
-    for column in table.itercolumns():
-        values = column.combine_chunks()
-        if pa.types.is_list(values.type):
-            numbers.append(pc.list_value_length(values))
-            values = pc.binary_join(values, "\0")
-        if pa.types.is_string(values.type):
-            texts.append(values.cast(pa.large_string()))
-            numbers.append(pc.binary_length(values))
-        else:
-            numbers.append(pc.is_valid(values))
-            numbers.append(pc.fill_null(values.cast(pa.int64()), 0))
-    joined = pc.binary_join_element_wise(*texts, pa.scalar("", pa.large_string()))
-    _, offsets, text = joined.buffers()
-    matrix = np.stack([column.cast(pa.int64()).to_numpy(zero_copy_only=False) for column in numbers], axis=1)
-    return _Rows(
-        text=memoryview(text or b""),
-        offsets=np.frombuffer(offsets, dtype=np.int64).tolist() if len(table) else [0],
-        numbers=memoryview(matrix.tobytes()),
-        width=8 * len(numbers),
-    )
+def _numbers(column: pa.Array) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
+    return column.cast(pa.int64()).to_numpy(zero_copy_only=False)
 
 
 def _own(attempts: Iterable[Attempt], superseded: Collection[str]) -> bytes:
