@@ -25,7 +25,7 @@ from kiln_pipeline.core.platforms import BuildIdentifier, Platform, cibuildwheel
 from kiln_pipeline.core.recipes import Recipe
 from kiln_pipeline.core.retries import Standing, standing
 from kiln_pipeline.core.tags import Target
-from kiln_pipeline.core.verdicts import RULES, VERDICTS, Case, Rule, Verdict, reasons
+from kiln_pipeline.core.verdicts import RULES, Case, Rule, Verdict, reasons
 
 _TIME = pa.timestamp("us", tz="UTC")
 
@@ -266,7 +266,7 @@ def _table(case: Case, rules: Ints, standings: Mapping[int, Standing]) -> pa.Tab
         "project": _taken(facts.projects, facts.project[case.release]),
         "version": _taken(facts.versions, facts.version[case.release]),
         **{name: _taken(values, case.target) for name, values in named.items()},
-        "verdict": _taken([VERDICTS.get(rule, Verdict.EXCLUDED).value for rule in RULES], rules),
+        "verdict": _taken([rule.verdict.value for rule in RULES], rules),
         "rule": _taken([rule.value for rule in RULES], rules),
         "reason": pa.array(reasons(case, rules, wheels, standings), pa.string()),
         "covered_by": pa.array(wheels, pa.string()),

@@ -4,7 +4,7 @@ The orders and sets are packaging's own where it has them; what it can only ask 
 is generated here from a target's floors. `kiln_pipeline_tests` compares every target with pip's own resolver.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
@@ -20,7 +20,7 @@ _MOST_TAGS = 4096
 """A compressed tag set that spells more tags than this serves nothing: no real one has more than some dozens."""
 UNSERVED = np.iinfo(np.int32).max
 """The rank of a tag set that a target does not accept."""
-_LEGACY_MANYLINUX = {(2, 17): "manylinux2014", (2, 12): "manylinux2010", (2, 5): "manylinux1"}
+LEGACY_MANYLINUX = {(2, 17): "manylinux2014", (2, 12): "manylinux2010", (2, 5): "manylinux1"}
 """glibc -> its name before PEP 600."""
 _OLDEST_GLIBC = {"x86_64": (2, 5), "aarch64": (2, 17)}
 """manylinux1 is the oldest policy for x86_64, manylinux2014 for everything newer."""
@@ -51,8 +51,8 @@ def manylinux_platforms(glibc: tuple[int, int], machine: str) -> Iterator[str]:
     oldest = _OLDEST_GLIBC[machine]
     for minor in range(newest, oldest[1] - 1 if major == oldest[0] else -1, -1):
         yield f"manylinux_{major}_{minor}_{machine}"
-        if (major, minor) in _LEGACY_MANYLINUX:
-            yield f"{_LEGACY_MANYLINUX[major, minor]}_{machine}"
+        if (major, minor) in LEGACY_MANYLINUX:
+            yield f"{LEGACY_MANYLINUX[major, minor]}_{machine}"
 
 
 def musllinux_platforms(musl: tuple[int, int], machine: str) -> Iterator[str]:
@@ -91,7 +91,8 @@ def accepted_tags(identifier: BuildIdentifier, floors: Floors = Floors()) -> tup
 
 
 @lru_cache(maxsize=2048)
-def _rank_of(target: Target) -> dict[Tag, int]:
+def ranks_of(target: Target) -> Mapping[Tag, int]:
+    """Return every accepted tag of a target with its rank, 0 the best."""
     ranks: dict[Tag, int] = {}
     for rank, tag in enumerate(accepted_tags(target.identifier, target.floors)):
         ranks.setdefault(tag, rank)
@@ -114,7 +115,7 @@ def tag_ranks(tag_sets: Sequence[str], targets: Sequence[Target]) -> npt.NDArray
     parsed = [parse_tag_set(text) for text in tag_sets]
     ranks = np.full((len(tag_sets), len(targets)), UNSERVED, dtype=np.int32)
     for column, target in enumerate(targets):
-        rank_of = _rank_of(target)
+        rank_of = ranks_of(target)
         for row, tags in enumerate(parsed):
             ranks[row, column] = min((rank_of[tag] for tag in tags if tag in rank_of), default=UNSERVED)
     return ranks

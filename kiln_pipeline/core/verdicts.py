@@ -34,10 +34,10 @@ class Verdict(StrEnum):
 
 
 class Rule(StrEnum):
-    """Why, in the order of trying. Each rule has one verdict, see `VERDICTS`."""
+    """Why, in the order of trying: the first that applies decides."""
 
-    NOT_WANTED = "not-wanted"
-    """No recipe asks for it. Such targets have no row; `core.explain` names the rule."""
+    NO_SUCH_RELEASE = "no-such-release"
+    """Upstream lists no file of it. Such releases have no row; `core.explain` names the rule."""
     QUARANTINED = "quarantined"
     """PEP 792: upstream quarantined the project. Archived and deprecated projects are built for like active ones."""
     SUPERSEDED = "superseded"
@@ -50,18 +50,25 @@ class Rule(StrEnum):
     NO_CIBUILDWHEEL = "no-cibuildwheel"
     NO_SDIST = "no-sdist"
     REQUIRES_PYTHON = "requires-python"
+    NOT_WANTED = "not-wanted"
+    """The project's recipe does not ask for it. Such targets have no row; `core.explain` names the rule."""
     TOO_NEW = "too-new"
     FAILED = "failed"
     MISSING = "missing"
 
+    @property
+    def verdict(self) -> Verdict:
+        """The one verdict that the rule gives."""
+        match self:
+            case Rule.SUPERSEDED | Rule.COVERED:
+                return Verdict.COVERED
+            case Rule.PUBLISHED:
+                return Verdict.PUBLISHED
+            case Rule.MISSING:
+                return Verdict.MISSING
+            case _:
+                return Verdict.EXCLUDED
 
-VERDICTS: Mapping[Rule, Verdict] = {
-    Rule.SUPERSEDED: Verdict.COVERED,
-    Rule.COVERED: Verdict.COVERED,
-    Rule.PUBLISHED: Verdict.PUBLISHED,
-    Rule.MISSING: Verdict.MISSING,
-}
-"""Every other rule excludes."""
 
 RULES = tuple(Rule)
 
