@@ -228,9 +228,10 @@ def _yanked(value: object) -> tuple[bool, str]:
 def _core_metadata(value: object) -> str:
     if value is None or value is False or value is True:
         return "true" if value else ""
-    if isinstance(value, dict) and "sha256" not in cast("dict[str, object]", value):
-        return "true"  # an object without a hash that we know: the file exists
-    return _sha256(cast("object", value), "core-metadata")
+    hashes = cast("dict[str, object]", value) if isinstance(value, dict) else {"sha256": None}
+    if "sha256" not in hashes and all(isinstance(digest, str) for digest in hashes.values()):
+        return "true"  # no hash, or none that we know: the file exists
+    return _sha256(cast("object", value), "core-metadata hashes")
 
 
 def _url(value: object, base_url: str, key: str) -> str:
@@ -243,6 +244,8 @@ def _url(value: object, base_url: str, key: str) -> str:
     local = url.scheme == "file" and base_url.startswith("file:")
     if not local and (url.scheme not in ("http", "https") or not url.hostname):
         raise ValueError(f"its {key} is not one of http or https")
+    if url.path.endswith("/") or not url.path:
+        raise ValueError(f"its {key} names no file")
     if "@" in url.netloc:
         raise ValueError(f"its {key} carries a user name")
     return absolute
