@@ -20,7 +20,11 @@ def assemble(workspace: Workspace, *, automation: bool = False) -> dg.Definition
         asset_checks=[checks.upstream_answers, checks.index_matches_log],
         jobs=[jobs.refresh, jobs.publish, jobs.build_wheel],
         schedules=[schedules.hourly_refresh(automation)],
-        sensors=[sensors.new_releases(automation), sensors.missing_wheels_to_build(automation), sensors.inbox_to_publish(automation)],
+        sensors=[
+            sensors.new_releases(automation),
+            sensors.missing_wheels_to_build(automation),
+            sensors.inbox_to_publish(automation),
+        ],
         resources={"kiln": workspace},
         # one process per run: every step is a child process of its own already (pip, cibuildwheel, zig)
         executor=dg.in_process_executor,

@@ -35,7 +35,7 @@ def install_and_import(release: Release, *, filename: str, modules: Sequence[str
         venv.create(home / "venv", with_pip=True, symlinks=os.name != "nt")
         python = str(home / "venv" / "bin" / "python")
         environment = {**pip_environment(os.environ), "HOME": folder, "PIP_NO_CACHE_DIR": "1"}
-        install = [python, "-m", "pip", "install", "--no-deps", "--disable-pip-version-check", "--report", f"{folder}/report.json"]
+        install = [python, "-m", "pip", "install", "--no-deps", "--report", f"{folder}/report.json"]
         log = home / "log"
         _run([*install, "--index-url", index_url, str(release)], environment, log, release)
         if filename not in (home / "report.json").read_text(encoding="utf-8"):

@@ -39,6 +39,7 @@ class TerminalProgress:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._spinner.stop()
+        self.console.file.close()
 
     def step(self, text: str) -> None:
         elapsed = time.monotonic() - self._begun

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 import click
 
-from kiln_pipeline.errors import KilnError, Problem, RecipeError
+from kiln_pipeline.errors import KilnError, Problem, RecipeError, UpstreamError
 
 SOME_BUILDS_FAILED = 10
 PORT, UI_PORT = 8765, 3000
@@ -32,7 +32,7 @@ class Commands(click.Group):
                 click.echo(f"kiln: {line}", err=True)
             ctx.exit(error.exit_code)
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (click's signature)
         return list(self.commands)  # in the order of a maintainer's day, not of the alphabet
 
 
@@ -73,12 +73,14 @@ def run(names: tuple[str, ...], pythons: tuple[str, ...], limit: int | None, pro
     with _terminated_as_interrupt(), TerminalProgress() as progress:
         workspace = _workspace(progress=progress)
         with exclusive(workspace.home, "kiln run"):
-            failed = _run(workspace, progress, names, chosen, limit or 0, prove)
-    if failed and names:
+            broken, failed = _run(workspace, progress, names, chosen, limit or 0, prove)
+    if names and broken:
+        sys.exit(UpstreamError.exit_code)
+    if names and failed:
         sys.exit(SOME_BUILDS_FAILED)
 
 
-def _run(workspace: Any, progress: Any, names: Sequence[str], pythons: Sequence[str], limit: int, prove: bool) -> int:
+def _run(workspace: Any, progress: Any, names: Sequence[str], pythons: Sequence[str], limit: int, prove: bool) -> tuple[int, int]:
     from kiln_pipeline.cli import report
     from kiln_pipeline.core.distributions import Release
     from kiln_pipeline.definitions import assemble
@@ -91,7 +93,7 @@ def _run(workspace: Any, progress: Any, names: Sequence[str], pythons: Sequence[
     progress.step("starting Dagster, in this process")
     pipeline = Pipeline(workspace, assemble(workspace))
     pipeline.refresh(asked.projects)
-    report.broken_projects(progress.console, detect.load_projects(workspace.state), asked.projects)
+    broken = report.broken_projects(progress, detect.load_projects(workspace.state), asked.projects)
     platform = workspace.platform()
     rows = [
         row
@@ -108,7 +110,7 @@ def _run(workspace: Any, progress: Any, names: Sequence[str], pythons: Sequence[
                 pipeline.build(item)
     finally:
         attempts = pipeline.publish()
-    return report.outcome(progress, workspace, asked, attempts, new=attempts[before:], prove=prove)
+    return broken, report.outcome(progress, workspace, asked, attempts, new=attempts[before:], prove=prove)
 
 
 @main.command()
@@ -248,7 +250,7 @@ def _check_pythons(tags: Sequence[str]) -> None:
 def _terminated_as_interrupt() -> Iterator[None]:
     """Let SIGTERM end a command the way Ctrl-C does: with its clean-up."""
 
-    def interrupt(number: int, frame: object) -> NoReturn:
+    def interrupt(*_: object) -> NoReturn:
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGTERM, interrupt)

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+import pyarrow as pa
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -15,7 +16,8 @@ from kiln_pipeline.core import site_layout
 from kiln_pipeline.core.attempts import Attempt, Outcome
 from kiln_pipeline.core.distributions import project_name
 from kiln_pipeline.core.platforms import Platform
-from kiln_pipeline.errors import Problem, RecipeError
+from kiln_pipeline.errors import Problem, RecipeError, UpstreamError
+from kiln_pipeline.ports import Progress
 from kiln_pipeline.stages import detect
 from kiln_pipeline.stages.record import REASON, REFUSED
 from kiln_pipeline.workspace import Workspace
@@ -50,7 +52,7 @@ def missing_rows(
     problems += [Problem(file="--platform", field="", message=f"{name!r} is none of {', '.join(Platform)}") for name in unknown]
     if problems:
         raise RecipeError(problems)
-    detect.refresh(
+    refreshed = detect.refresh(
         sorted(tracked),
         upstream=workspace.upstream,
         state=workspace.state,
@@ -58,6 +60,7 @@ def missing_rows(
         progress=workspace.progress,
         only=names or None,
     )
+    broken_projects(workspace.progress, refreshed.projects, names or tracked)
     table = detect.find_missing(workspace.recipes, workspace.attempts(), state=workspace.state, now=workspace.clock())
     return [
         row
@@ -85,12 +88,18 @@ def missing_table(console: Console, rows: Sequence[Mapping[str, Any]], *, title:
     console.print(table)
 
 
-def broken_projects(console: Console, projects: Any, asked: Collection[str]) -> None:
-    """Say which of the asked projects upstream did not answer for, since when, and why."""
-    for row in projects.to_pylist():
-        if row["project"] in asked and row["broken_since"] is not None:
-            since = f"{row['broken_since']:%Y-%m-%d %H:%M} UTC"
-            console.print(f"[red]broken since {since}[/red] {escape(str(row['broken_reason']))}", soft_wrap=True)
+def broken_projects(progress: Progress, projects: pa.Table, asked: Collection[str]) -> int:
+    """Say which of the asked projects upstream did not answer for, since when, and why; return how many.
+
+    Raises `UpstreamError` when there is none left to go on with.
+    """
+    rows = [row for row in projects.to_pylist() if row["project"] in asked and row["broken_since"] is not None]
+    for row in rows:
+        progress.step(f"broken since {row['broken_since']:%Y-%m-%d %H:%M} UTC: {row['project']}: {row['broken_reason']}")
+    if rows and len(rows) == len(asked):
+        subject = ", ".join(row["project"] for row in rows)
+        raise UpstreamError(subject=subject, reason=str(rows[0]["broken_reason"]), hint="nothing was changed; try again later")
+    return len(rows)
 
 
 def refusals(console: Console, todo: Sequence[Any]) -> None:

@@ -1,4 +1,4 @@
-"""Schedules: what happens by the clock. Off by default in the embedded instance; one click or `kiln up --automation` turns them on."""
+"""Schedules: what happens by the clock. Off in the embedded instance until a click or `kiln up --automation` turns them on."""
 
 import dagster as dg
 
