@@ -5,6 +5,7 @@ with LoopbackUpstream({"markupsafe": page}, {"MarkupSafe-2.0.1.tar.gz": data}) a
     SimpleApiUpstream(upstream.url).project_page("markupsafe")
 """
 
+import gzip
 import hashlib
 import json
 import time
@@ -31,6 +32,10 @@ Fault = (
         "drip",  # the right answer, a byte every `seconds`
         "wrong-bytes",  # one byte of the body is another
         "huge",  # a body without end
+        "gzip",  # the right answer, compressed
+        "gzip-bomb",  # 20 MB of spaces in 20 kB
+        "gzip-broken",  # other bytes in the middle of the stream
+        "retry-after-nonsense",
         "retry-after",  # 503 with Retry-After: `seconds`
         "redirect",  # 302 to the same path, with a query
         "redirect-loop",
@@ -222,6 +227,15 @@ class _Handler(BaseHTTPRequestHandler):
             case "huge":
                 self._head(200, {"Content-Type": JSON_TYPE, "Connection": "close"})
                 self._hang_up_after(b" " * 65536 for _ in range(1 << 16))
+            case "gzip":
+                self._answer(200, gzip.compress(body), JSON_TYPE, {"Content-Encoding": "gzip"})
+            case "gzip-bomb":
+                self._answer(200, gzip.compress(b" " * 20_000_000, 1), JSON_TYPE, {"Content-Encoding": "gzip"})
+            case "gzip-broken":
+                data = gzip.compress(body)
+                self._answer(200, data[:100] + bytes(100) + data[200:], JSON_TYPE, {"Content-Encoding": "gzip"})
+            case "retry-after-nonsense":
+                self._answer(503, b"", "", {"Retry-After": "soon"})
             case "retry-after":
                 self._answer(503, b"", "", {"Retry-After": f"{fault.seconds:g}"})
             case "redirect" | "redirect-loop":

@@ -164,13 +164,13 @@ class _Tables:
         page, old = answer.page, self.before.get(answer.page.project)
         new = ProjectState.of(page, validator=answer.validator)
         self._states[page.project] = new
-        if release_metadata.project_files(self.files, page.project) != page.files:
+        if old is None or release_metadata.project_files(self.files, page.project) != page.files:
             self._pages[page.project] = page
             self._held += len(page.files)
             if self._held > _BATCH:
                 self._take_pages()
             return True
-        return old is None or replace(new, validator=old.validator) != old
+        return replace(new, validator=old.validator) != old
 
     def mend(self, project: str) -> None:
         """Note that a project has not changed, and is not broken (any more)."""
