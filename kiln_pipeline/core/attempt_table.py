@@ -92,7 +92,7 @@ def render_attempts(table: AttemptTable) -> bytes:
 
 def parse_attempts(data: bytes) -> AttemptTable:
     """Read what `render_attempts` wrote. Raises `ValueError` (pyarrow's errors are ones) for anything else."""
-    table = pq.read_table(io.BytesIO(data))
+    table = pq.ParquetFile(io.BytesIO(data)).read()
     marks = table.schema.metadata or {}
     if not {_SIZE, _ROOT} <= marks.keys():
         raise ValueError("the table of attempts has no watermark")

@@ -155,7 +155,7 @@ def _caught_up(table: AttemptTable, reader: TileReader, site: ObjectStore, key: 
 
 def _complete_bundles(inbox: ObjectStore) -> list[str]:
     """Return the ids of the bundles that were written to their end; remove what is left of one that was moved aside."""
-    keys = [key for key in inbox.keys("") if key.count("/") == 1]
+    keys = [key for key in inbox.keys("") if key.count("/") == 1 and not key.startswith(REFUSED)]
     complete = {key.partition("/")[0] for key in keys if key.endswith(f"/{ATTESTATION}")}
     for key in keys:
         bundle = key.partition("/")[0]

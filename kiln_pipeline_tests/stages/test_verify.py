@@ -149,7 +149,7 @@ def test_every_flipped_byte_is_refused():
     assert len(fetched) == 10
     for key in fetched:
         data = objects[key]
-        for position in range(0, len(data), max(1, len(data) // 150)):
+        for position in range(0, len(data), max(1, len(data) // 40)):
             altered = bytearray(data)
             altered[position] ^= 1 << (position % 8)
             with pytest.raises(VerificationError):
