@@ -95,6 +95,7 @@ class ZigBuild:
         python = str(self.work / "env" / "bin" / "python")
         settings = cast(Mapping[str, str], self.plan.settings.cibuildwheel.get("config-settings", {}))
         with warnings.catch_warnings(record=True) as caught:  # `build` repeats the backend's warnings as its own
+            warnings.simplefilter("always")  # … and where warnings are errors, they must not fail a package
             try:
                 project = ProjectBuilder(source, python_executable=python, runner=self._run_hook)
                 self._install(project.build_system_requires)

@@ -113,7 +113,7 @@ _SPECIFIC = (
     _rule(
         FailureClass.MISSING_LIBRARY,
         "the library {name} is missing: " + _SYSTEM_PACKAGES,
-        r"(?:cannot find -l|library not found for -l|unable to find (?:dynamic system )?library (?:'|-l)"
+        r"(?:cannot find -l|library not found for -l|unable to find (?:dynamic system )?library (?:['\"]|-l)"
         r"|library '(?=[\w.+-]+' not found))(?P<name>[\w.+-]+)",
     ),
     _rule(

@@ -1,6 +1,7 @@
 """What the compiler wrapper makes of the arguments that real Pythons' build settings hold."""
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -17,18 +18,18 @@ COMPILE_END = ["-fno-sanitize=undefined", "-g0", "-ffile-prefix-map=/work/source
 
 def test_a_compile_of_a_python_built_from_source() -> None:
     """Optimised, without the sanitizer, without debug information and without the source's path."""
-    given = "-Wsign-compare -DNDEBUG -g -fwrapv -O3 -Wall -fPIC -I/py/include -c a.c -o a.o".split()  # noqa: SIM905 (as a shell shows it)
-    kept = "-Wsign-compare -DNDEBUG -fwrapv -O3 -Wall -fPIC -I/py/include -c a.c -o a.o".split()  # noqa: SIM905 (as a shell shows it)
+    given = shlex.split("-Wsign-compare -DNDEBUG -g -fwrapv -O3 -Wall -fPIC -I/py/include -c a.c -o a.o")
+    kept = shlex.split("-Wsign-compare -DNDEBUG -fwrapv -O3 -Wall -fPIC -I/py/include -c a.c -o a.o")
     assert compiler_arguments(given, target=TARGET, source="/work/source") == ["-target", TARGET, *kept, *COMPILE_END]
 
 
 def test_a_link_of_a_distributions_python() -> None:
     """What GNU ld knows and zig does not is left out, and so is the interpreter's rpath; the result is stripped."""
-    given = (
+    given = shlex.split(
         "-shared -Wl,-O1 -Wl,-Bsymbolic-functions -g -fwrapv -O2 -Wl,-rpath,/opt/python/lib -Wl,--exclude-libs,ALL"
         " -Wl,-Map=x.map -Xlinker --export-dynamic -march=x86-64-v2 -flto=auto -L/usr/lib a.o -lm -o a.so"
-    ).split()  # noqa: SIM905 (as a shell shows it)
-    kept = "-shared -Wl,-O1 -fwrapv -O2 -L/usr/lib a.o -lm -o a.so".split()  # noqa: SIM905 (as a shell shows it)
+    )
+    kept = shlex.split("-shared -Wl,-O1 -fwrapv -O2 -L/usr/lib a.o -lm -o a.so")
     assert compiler_arguments(given, target=TARGET, source="/work/source") == ["-target", TARGET, *kept, *COMPILE_END, "-s"]
 
 

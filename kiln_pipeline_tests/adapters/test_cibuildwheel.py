@@ -1,0 +1,161 @@
+"""The cibuildwheel builder: what it refuses, what it reads from a log, and real builds in a container."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from pypi_simple import PYPI_SIMPLE_ENDPOINT
+
+from kiln_pipeline.adapters.cibuildwheel import CibuildwheelBuilder, materials_in
+from kiln_pipeline.core.build_plan import BuildPlan, BuildResult, Material
+from kiln_pipeline.core.platforms import BuildIdentifier
+from kiln_pipeline.core.recipes import BuildSettings
+from kiln_pipeline.core.wheel_contents import check_wheel, read_wheel
+from kiln_pipeline_tests.builds import MARKUPSAFE, PYYAML, SDISTS, plan_of
+
+YAML = BuildSettings(
+    constraints=("Cython<3",),
+    extensions=("yaml._yaml",),
+    system_packages={"apt": ("libyaml-dev",), "dnf": ("libyaml-devel",), "apk": ("yaml-dev",)},
+)
+
+
+def builder(tools: Path, environment: Mapping[str, str], timeout: float = 900) -> CibuildwheelBuilder:
+    return CibuildwheelBuilder(tools, endpoint=PYPI_SIMPLE_ENDPOINT, environment=environment, timeout=timeout)
+
+
+def build(tmp_path: Path, name: str, plan: BuildPlan, made: CibuildwheelBuilder) -> BuildResult:
+    work = tmp_path / name
+    work.mkdir()
+    return made.build(plan, SDISTS / plan.sdist.filename, work=work, log=tmp_path / f"{name}.log")
+
+
+def containers(environment: Mapping[str, str], log: Path) -> list[str]:
+    """Return the containers that the build with this log has left; other builds may run on the same host."""
+    label = re.search(r"--label=(kiln\.build=\w+)", log.read_text())
+    assert label is not None
+    engine = environment.get("CIBW_CONTAINER_ENGINE", "podman").split(";")[0]
+    command = [engine, "ps", "--all", "--quiet", "--filter", f"label={label[1]}"]
+    return subprocess.run(command, env={**os.environ, **environment}, capture_output=True, check=True, text=True).stdout.split()
+
+
+@pytest.mark.parametrize(
+    ("identifier", "reason"),
+    [
+        ("cp27-manylinux_x86_64", "no known cibuildwheel builds cp27-manylinux_x86_64"),
+        ("cp37-macosx_arm64", "no known cibuildwheel builds cp37-macosx_arm64"),
+        ("cp311-manylinux_x86_64", "no container engine answers on this host"),
+    ],
+)
+def test_what_cannot_be_built_here_is_refused_with_the_reason(tmp_path: Path, identifier: str, reason: str) -> None:
+    """Asked before anything is planned."""
+    made = builder(tmp_path, {"CIBW_CONTAINER_ENGINE": "no-such-engine"})
+    assert reason in made.refuses(BuildIdentifier.parse(identifier))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a Mac can build for Macs")
+def test_a_linux_host_refuses_macs_wheels(tmp_path: Path) -> None:
+    """They can only be built on a Mac."""
+    refusal = builder(tmp_path, {}).refuses(BuildIdentifier.parse("cp311-macosx_arm64"))
+    assert refusal == "macosx_arm64 wheels can only be built on a Mac"
+
+
+def test_only_engine_settings_of_the_host_are_taken(tmp_path: Path) -> None:
+    """Build options come from recipes, where provenance shows them; credentials come from nowhere."""
+    given = {"CIBW_BEFORE_ALL": "curl evil", "CIBW_ENVIRONMENT": "A=1", "AWS_SECRET_ACCESS_KEY": "x", "DOCKER_HOST": "unix:///x"}
+    assert builder(tmp_path, given)._settings == {"DOCKER_HOST": "unix:///x"}
+
+
+def test_requirements_are_read_from_the_log_of_both_frontends() -> None:
+    """pip's own words, and those of `build`, coloured and broken at 80 columns; only between the two steps."""
+    log = (
+        "Successfully installed virtualenv-20.0\nPython 3.11.7\nBuilding wheel...\n"
+        "\x1b[2m< Successfully installed Cython-0.29.37 packaging-26.3 setuptools-84.2.1\n  wheel-0.48.0\x1b[0m\n* Getting\n"
+        "* Installed build dependency versions:\n  - Cython==0.29.37\n  - ruamel.yaml==0.1\n* Building wheel...\n"
+        "Repairing wheel...\nSuccessfully installed pytest-8.0\n"
+    )
+    names = ("cython==0.29.37", "packaging==26.3", "ruamel-yaml==0.1", "setuptools==84.2.1", "wheel==0.48.0")
+    assert materials_in(log) == (
+        Material(name="cpython==3.11.7", kind="interpreter"),
+        *(Material(name=name, kind="build-requirement") for name in names),
+    )
+
+
+@pytest.mark.slow
+def test_a_real_build_twice_is_the_same_to_the_byte(
+    tmp_path: Path, tools_folder: Path, container_environment: Mapping[str, str]
+) -> None:
+    """MarkupSafe 2.0.1 for CPython 3.11, with everything that went into it on record; no container is left."""
+    made = builder(tools_folder, container_environment)
+    plan = plan_of(MARKUPSAFE, settings=BuildSettings(extensions=("markupsafe._speedups",)))
+    first, second = build(tmp_path, "first", plan, made), build(tmp_path, "second", plan, made)
+    assert first.wheel is not None, (tmp_path / "first.log").read_text()
+    assert second.wheel is not None
+    assert first.wheel.read_bytes() == second.wheel.read_bytes()
+    facts = read_wheel(first.wheel.name, first.wheel.read_bytes())
+    check_wheel(facts, plan)
+    assert (facts.build, facts.extensions) == ("1", ("markupsafe._speedups",))
+    kinds = [material.kind for material in first.materials]
+    assert (kinds, first.materials) == (["tool", "image", "interpreter", "build-requirement"], second.materials)
+    assert len(first.materials[1].sha256) == 64
+    assert containers(container_environment, tmp_path / "first.log") == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("python", ["cp37", "cp38"])
+def test_old_pythons_get_the_cibuildwheel_that_builds_them(
+    tmp_path: Path, tools_folder: Path, container_environment: Mapping[str, str], python: str
+) -> None:
+    """Constraints and an ad-hoc variable reach the build with 2.23 and 3.4 too; the requirement is on record."""
+    settings = BuildSettings(constraints=("setuptools<60",))
+    plan = plan_of(
+        MARKUPSAFE, f"{python}-manylinux_x86_64", settings=settings, environment={"KILN_TEST": "$HOME 'x'"}, build_number=2
+    )
+    result = build(tmp_path, "build", plan, builder(tools_folder, container_environment))
+    assert result.wheel is not None, (tmp_path / "build.log").read_text()
+    facts = read_wheel(result.wheel.name, result.wheel.read_bytes())
+    check_wheel(facts, plan)
+    pins = [material.name for material in result.materials if material.name.startswith("setuptools==")]
+    assert (facts.build, [pin.split(".")[0] for pin in pins]) == ("2", ["setuptools==59"])
+
+
+@pytest.mark.slow
+def test_system_packages_and_constraints_make_pyyaml_whole(
+    tmp_path: Path, tools_folder: Path, container_environment: Mapping[str, str]
+) -> None:
+    """PyYAML 5.4.1 with libyaml from the image's package manager and 2021's Cython; auditwheel brings libyaml along."""
+    plan = plan_of(PYYAML, settings=YAML)
+    result = build(tmp_path, "build", plan, builder(tools_folder, container_environment))
+    assert result.wheel is not None, (tmp_path / "build.log").read_text()
+    facts = read_wheel(result.wheel.name, result.wheel.read_bytes())
+    check_wheel(facts, plan)
+    assert facts.extensions == ("yaml._yaml",)
+
+
+@pytest.mark.slow
+def test_a_build_that_takes_too_long_leaves_no_container(
+    tmp_path: Path, tools_folder: Path, container_environment: Mapping[str, str]
+) -> None:
+    """A command that hangs in the container, where killing cibuildwheel alone would not reach it."""
+    settings = BuildSettings(cibuildwheel={"before-all": "sleep 600"})
+    made = builder(tools_folder, container_environment, timeout=8)
+    result = build(tmp_path, "build", plan_of(MARKUPSAFE, settings=settings), made)
+    assert result.failure is not None
+    assert result.failure.failure_class == "timeout"
+    assert containers(container_environment, tmp_path / "build.log") == []
+
+
+@pytest.mark.slow
+def test_a_setup_that_raises_is_a_classified_failure(
+    tmp_path: Path, tools_folder: Path, container_environment: Mapping[str, str]
+) -> None:
+    """The attempt fails, kiln does not; the materials are on record all the same."""
+    settings = BuildSettings(cibuildwheel={"before-build": ["echo 'raise RuntimeError(\"no luck today\")' > {project}/setup.py"]})
+    result = build(tmp_path, "build", plan_of(MARKUPSAFE, settings=settings), builder(tools_folder, container_environment))
+    assert result.failure is not None
+    assert (result.failure.failure_class, result.failure.proof) == ("setup-exception", "RuntimeError: no luck today")
+    assert result.materials[0] == Material(name="cibuildwheel==4.3.3", kind="tool")
