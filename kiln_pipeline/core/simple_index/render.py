@@ -6,6 +6,7 @@ Whatever upstream wrote is text: it is escaped everywhere, and can neither end a
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from html import escape
@@ -13,6 +14,7 @@ from html import escape
 from kiln_pipeline.core.simple_index.model import IndexFile, IndexPage
 
 API_VERSION = "1.4"
+_SPECIAL = re.compile("[&<>\"'\0]").search
 _JSON = json.JSONEncoder(separators=(",", ":")).encode
 """ASCII only, so that a lone surrogate from upstream stays the escape that it was."""
 
@@ -129,7 +131,7 @@ def _html(title: str, metas: list[str], links: list[str]) -> bytes:
 
 def _text(text: str) -> str:
     """Escape for an attribute or an element; NUL, which HTML forbids, becomes the replacement character."""
-    return escape(text.replace("\0", "\ufffd"))
+    return escape(text.replace("\0", "\ufffd")) if _SPECIAL(text) else text
 
 
 def _time(time: datetime) -> str:
