@@ -8,6 +8,7 @@ ETags and without (then every body comes over the wire again). The promise is 20
 
 import argparse
 import multiprocessing
+import os
 import re
 import resource
 import sys
@@ -107,6 +108,7 @@ def main() -> int:
             measure("first refresh ", names, state, url, options.workers)
             ticks += [measure("unchanged tick", names, state, url, options.workers) for _ in range(2)]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} CPUs; ", end="")
     print(f"peak memory {peak:.2f} GB; promise: {PROMISE:.0f} s; slowest unchanged tick: {max(ticks):.1f} s")
     return 0 if max(ticks) < PROMISE else 1
 

@@ -16,9 +16,10 @@ from requests.adapters import HTTPAdapter
 from requests.exceptions import RequestException, SSLError, Timeout
 from urllib3.util.retry import Retry
 
-from kiln_pipeline.errors import ProjectNotFound, UpstreamError
+from kiln_pipeline.errors import UpstreamError
 
 _RETRIED = (429, 500, 502, 503, 504)
+GONE = (404, 410)
 _REDIRECTS = (301, 302, 303, 307, 308)
 _MAX_REDIRECTS = 5
 _MAX_RETRY_AFTER = 60.0
@@ -144,11 +145,12 @@ def _redirected(subject: str, url: str, target: str) -> str:
 
 
 def check_status(subject: str, response: requests.Response) -> None:
+    """Raise `UpstreamError` for any status but 200."""
     status = response.status_code
     if status == 200:
         return
-    if status in (404, 410):
-        raise ProjectNotFound(subject=subject, reason=f"upstream has no such thing ({status})", hint="check the spelling")
+    if status in GONE:
+        raise UpstreamError(subject=subject, reason=f"upstream does not have it ({status})", hint="it may have been deleted")
     reason = f"upstream answered {status}"
     if status in (401, 403):
         raise UpstreamError(subject=subject, reason=reason, hint="check the endpoint's user name and password")

@@ -14,11 +14,11 @@ from pathlib import Path
 import pypi_simple
 import requests
 
-from kiln_pipeline.adapters.http_get import BrokenOffError, HttpGetter, bounded_session, check_status
+from kiln_pipeline.adapters.http_get import GONE, BrokenOffError, HttpGetter, bounded_session, check_status
 from kiln_pipeline.core.distributions import DistributionFile, project_name
 from kiln_pipeline.core.simple_index.filenames import filename_problem
 from kiln_pipeline.core.simple_index.parse import MAX_BODY, parse_project_page
-from kiln_pipeline.errors import StoreError, UpstreamError
+from kiln_pipeline.errors import ProjectNotFound, StoreError, UpstreamError
 from kiln_pipeline.ports import FetchedPage
 
 _READING = "1"
@@ -78,6 +78,9 @@ class SimpleApiUpstream:
             answered = _sound_etag(response.headers.get("ETag", ""))
             if etag and (response.status_code == 304 or (response.status_code == 200 and answered == etag)):
                 return None
+            if response.status_code in GONE:
+                reason = f"upstream has no such project ({response.status_code})"
+                raise ProjectNotFound(subject=subject, reason=reason, hint="check the spelling")
             check_status(subject, response)
             body = b"".join(self._http.body(subject, response, self._max_body))
         found = hashlib.sha256(body).hexdigest()

@@ -195,6 +195,7 @@ def test_a_filename_that_is_there_twice_counts_once() -> None:
         ("PyYAML-3.10.win32-py2.5.exe", "pyyaml", FileKind.OTHER, "3.10"),
         ("foo-1.0.win-amd64-py2.7.msi", "foo", FileKind.OTHER, "1.0"),
         ("foo-1.0.win32.exe", "foo", FileKind.OTHER, "1.0"),
+        ("Twisted-10.1.0.winxp32-py2.5.msi", "twisted", FileKind.OTHER, "10.1.0"),
         ("foo-1.0-1.noarch.rpm", "foo", FileKind.OTHER, "1.0"),
         ("foo-1.0-1.src.rpm", "foo", FileKind.OTHER, "1.0"),
         ("foo-1.0.dmg", "foo", FileKind.OTHER, "1.0"),

@@ -19,7 +19,7 @@ _MAX_TAGS = 1024
 
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!~-]*", re.ASCII)
 _SDISTS = (".tar.gz", ".zip", ".tar.bz2", ".tgz", ".tar.xz", ".tbz", ".txz", ".tar")
-_PLATFORM = r"(?:linux|macosx|win32|win-|darwin|freebsd|openbsd|netbsd|cygwin|mingw|solaris|sunos|aix|hp-ux)"
+_PLATFORM = r"(?:linux|macosx|win[a-z0-9-]|darwin|freebsd|openbsd|netbsd|cygwin|mingw|solaris|sunos|aix|hp-ux)"
 _OTHERS: tuple[tuple[str, re.Pattern[str]], ...] = (
     (".egg", re.compile(r"(?P<version>[^-]+)(?:-py[0-9].*)?", re.ASCII)),
     (".exe", re.compile(rf"(?P<version>.+?)(?:[.-]{_PLATFORM}.*)?", re.ASCII)),
