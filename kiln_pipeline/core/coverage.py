@@ -33,6 +33,31 @@ _SUFFIXES = (".tar.gz", ".zip", ".tgz", ".tar.bz2", ".tbz", ".tar.xz", ".txz", "
 """sdists, best first: PEP 625 knows ``.tar.gz`` only, ``.zip`` is the one other that every tool takes."""
 
 
+class TargetSet:
+    """Targets in a fixed order, and what was found out about tag sets and requires-python strings: each is asked once."""
+
+    def __init__(self, targets: Sequence[Target]) -> None:
+        self.targets = tuple(targets)
+        self._ranks: dict[str, npt.NDArray[np.int32]] = {}
+        self._admitted: dict[str, Bools] = {}
+
+    def ranks(self, tag_sets: Sequence[str]) -> npt.NDArray[np.int32]:
+        """Return (distinct tag set, target) -> rank of its best tag, `UNSERVED` for none."""
+        new = [text for text in tag_sets if text not in self._ranks]
+        self._ranks.update(zip(new, tag_ranks(new, self.targets), strict=True))
+        rows = [self._ranks[text] for text in tag_sets]
+        return np.array(rows, dtype=np.int32).reshape(len(rows), len(self.targets))
+
+    def admitted(self, requires_python: Sequence[str]) -> Bools:
+        """Return (distinct requires-python, target) -> whether it admits the target's Python."""
+        for text in requires_python:
+            if text not in self._admitted:
+                pythons = (target.identifier.python for target in self.targets)
+                self._admitted[text] = np.array([admits(text, p.major, p.minor) for p in pythons], dtype=np.bool_)
+        rows = [self._admitted[text] for text in requires_python]
+        return np.array(rows, dtype=np.bool_).reshape(len(rows), len(self.targets))
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Wheels:
     """The wheels of a table, sorted by release: parallel arrays, and what their codes mean per target."""
@@ -86,16 +111,13 @@ def bit(masks: Masks, rows: Ints, targets: Ints) -> Bools:
     return ((words >> (targets & 63).astype(np.uint64)) & np.uint64(1)).astype(np.bool_)
 
 
-def release_facts(files: pa.Table, targets: Sequence[Target]) -> ReleaseFacts:
+def release_facts(files: pa.Table, targets: TargetSet) -> ReleaseFacts:
     """Return the facts of every release in `files` (at least `COLUMNS`; rows of one project contiguous or not)."""
     project_of, projects = _encode(files.column("project"))
     version_of, versions = _encode(files.column("version"))
     release_of, keys = _group(project_of * max(len(versions), 1) + version_of)
     requires_of, requires = _encode(files.column("requires_python"))
-    admitted = np.array(
-        [[admits(text, t.identifier.python.major, t.identifier.python.minor) for t in targets] for text in requires]
-    )
-    admitted = admitted.reshape(len(requires), len(targets)).astype(np.bool_)
+    admitted = targets.admitted(requires)
     wheels, platform_specific = _wheels(files, release_of, requires_of, admitted, targets)
     sdist, sdist_yanked = _sdists(files, release_of, len(keys))
     masks = pack(admitted)
@@ -161,9 +183,7 @@ def _group(keys: Ints) -> tuple[Ints, Ints]:
     return np.repeat(number[group_of_run], lengths), distinct[order]
 
 
-def _wheels(
-    files: pa.Table, release_of: Ints, requires_of: Ints, admitted: Bools, targets: Sequence[Target]
-) -> tuple[Wheels, Bools]:
+def _wheels(files: pa.Table, release_of: Ints, requires_of: Ints, admitted: Bools, targets: TargetSet) -> tuple[Wheels, Bools]:
     """Return the wheels, and for each distinct tag set whether it is for a platform."""
     rows = np.flatnonzero(_bools(pc.equal(files.column("kind"), "wheel")))
     tags = pc.struct_field(pc.extract_regex(files.column("filename").take(pa.array(rows)), _TAGS), "tags")
@@ -176,7 +196,7 @@ def _wheels(
         tag_set=tag_of,
         requires_python=requires_of[rows],
         yanked=_bools(files.column("yanked"))[rows],
-        ranks=tag_ranks(tag_sets, targets),
+        ranks=targets.ranks(tag_sets),
         admitted=admitted,
     )
     return wheels, np.array([bool(text) and text.rpartition("-")[2] != "any" for text in tag_sets], dtype=np.bool_)
@@ -195,10 +215,7 @@ def _covered(wheels: Wheels, admitted: Masks, releases: int) -> Masks:
 def _sdists(files: pa.Table, release_of: Ints, releases: int) -> tuple[Ints, Bools]:
     """Return the row of each release's best sdist, and whether all its sdists are yanked."""
     rows = np.flatnonzero(_bools(pc.equal(files.column("kind"), "sdist")))
-    names = files.column("filename").take(pa.array(rows))
-    preference = np.full(len(rows), len(_SUFFIXES), dtype=np.int64)
-    for number, suffix in reversed(list(enumerate(_SUFFIXES))):
-        preference[_bools(pc.ends_with(names, suffix, ignore_case=True))] = number
+    preference = _preferences(files.column("filename").take(pa.array(rows)))
     yanked = _bools(files.column("yanked"))[rows]
     order = np.lexsort((rows, preference, yanked, release_of[rows]))
     best = order[_starts(release_of[rows][order])]
@@ -206,6 +223,17 @@ def _sdists(files: pa.Table, release_of: Ints, releases: int) -> tuple[Ints, Boo
     sdist[release_of[rows[best]]] = rows[best]
     all_yanked[release_of[rows[best]]] = yanked[best]
     return sdist, all_yanked
+
+
+def _preferences(sdists: pa.ChunkedArray) -> Ints:
+    """Return each filename's place in `_SUFFIXES`; nearly all end in the first, so only the others are asked further."""
+    preference = np.full(len(sdists), len(_SUFFIXES), dtype=np.int64)
+    rest = np.arange(len(sdists))
+    for number, suffix in enumerate(_SUFFIXES):
+        found = _bools(pc.ends_with(sdists, suffix, ignore_case=True))
+        preference[rest[found]] = number
+        rest, sdists = rest[~found], sdists.filter(pa.array(~found))
+    return preference
 
 
 def _flagged(releases: Ints, count: int) -> Bools:

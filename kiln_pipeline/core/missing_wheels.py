@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from packaging.version import InvalidVersion, Version
 
 from kiln_pipeline.core.attempts import Attempt
-from kiln_pipeline.core.coverage import NONE, Ints, ReleaseFacts, bit, covering_wheels, release_facts
+from kiln_pipeline.core.coverage import NONE, Ints, ReleaseFacts, TargetSet, bit, covering_wheels, release_facts
 from kiln_pipeline.core.distributions import DistributionFile, FileKind, Release
 from kiln_pipeline.core.platforms import BuildIdentifier, Platform, cibuildwheel_version
 from kiln_pipeline.core.recipes import Recipe
@@ -152,7 +152,7 @@ def _case(files: pa.Table, recipes: tuple[Recipe, ...], now: datetime, statuses:
         {target for recipe in recipes for target in _targets(recipe)},
         key=lambda target: (target.identifier.platform, target.identifier.python, astuple(target.floors)),
     )
-    facts = release_facts(files, targets)
+    facts = release_facts(files, TargetSet(targets))
     versions = tuple(_version(text) for text in facts.versions)
     release, target, recipe = _wanted(facts, recipes, targets, versions)
     return Case(

@@ -9,7 +9,7 @@ import pytest
 from packaging.specifiers import SpecifierSet
 
 from kiln_pipeline.core import release_metadata
-from kiln_pipeline.core.coverage import bit, release_facts
+from kiln_pipeline.core.coverage import TargetSet, bit, release_facts
 from kiln_pipeline.core.distributions import DistributionFile, FileKind, ProjectPage, Release
 from kiln_pipeline.core.explain import Explanation, explain
 from kiln_pipeline.core.platforms import BuildIdentifier, Platform, PythonTag
@@ -85,7 +85,7 @@ def test_a_wheel_lacks_nothing_exactly_when_it_covers(project: str):
     ]
     targets = [Target(identifier=BuildIdentifier.parse(text)) for text in texts]
     lonely = [replace(file, version=str(number)) for number, file in enumerate(page.files)]
-    facts = release_facts(release_metadata.page_table(replace(page, files=tuple(lonely))), targets)
+    facts = release_facts(release_metadata.page_table(replace(page, files=tuple(lonely))), TargetSet(targets))
     rows = np.arange(len(lonely))
     for column, target in enumerate(targets):
         covers = bit(facts.covered, rows, np.full(len(rows), column)).tolist()

@@ -14,7 +14,7 @@ from pip._internal.models.wheel import Wheel
 from pip._vendor.packaging import _manylinux, _musllinux
 
 from kiln_pipeline.core import release_metadata
-from kiln_pipeline.core.coverage import bit, covering_wheels, release_facts
+from kiln_pipeline.core.coverage import TargetSet, bit, covering_wheels, release_facts
 from kiln_pipeline.core.distributions import FileKind
 from kiln_pipeline.core.platforms import BuildIdentifier, Floors, Platform, all_identifiers
 from kiln_pipeline.core.tags import Target, accepted_tags, parse_tag_set
@@ -88,7 +88,7 @@ def test_covered_equals_what_pip_would_take(floors: Floors, monkeypatch: pytest.
     targets = targets_with(floors)
     filenames = real_wheels()
     wheels = [Wheel(filename) for filename in filenames]
-    facts = release_facts(each_its_own_project(filenames), targets)
+    facts = release_facts(each_its_own_project(filenames), TargetSet(targets))
     everything = np.arange(len(filenames))
     assert (len(filenames) > 4000, len(targets) > 90) == (True, True)
     for column, target in enumerate(targets):
@@ -123,7 +123,7 @@ def test_the_covering_wheel_is_the_one_that_pip_prefers(project: str, text: str,
     target = Target(identifier=BuildIdentifier.parse(text))
     page = captured_page(project)
     page = replace(page, files=tuple(replace(file, requires_python="") for file in page.files))
-    facts = release_facts(release_metadata.page_table(page), [target])
+    facts = release_facts(release_metadata.page_table(page), TargetSet([target]))
     tags = pip_target(target, monkeypatch).get_sorted_tags()
     best: dict[str, tuple[int, int]] = {}
     for row, file in enumerate(page.files):
