@@ -24,7 +24,7 @@ from kiln_pipeline.adapters.interpreters import Interpreter
 from kiln_pipeline.adapters.processes import ProcessTimedOut, passed_through, run_logged
 from kiln_pipeline.adapters.sdist_archive import unpack_sdist
 from kiln_pipeline.adapters.tool_environments import pip_environment
-from kiln_pipeline.adapters.zig_wrappers import compiler_environment, write_wrappers
+from kiln_pipeline.adapters.zig_wrappers import COMPILER_ENVIRONMENT, write_wrappers
 from kiln_pipeline.core.build_plan import BuildPlan, Material
 from kiln_pipeline.core.wheel_contents import extension_names
 
@@ -164,7 +164,7 @@ class ZigBuild:
             "PYTHONHASHSEED": "0",
             "ZIG_GLOBAL_CACHE_DIR": str(self.zig_cache),
             "ZIG_LOCAL_CACHE_DIR": str(self.work / "tmp" / "zig-cache"),
-            **compiler_environment(self.work / "bin"),
+            **COMPILER_ENVIRONMENT,
         }
 
     def _recipe_environment(self) -> dict[str, str]:

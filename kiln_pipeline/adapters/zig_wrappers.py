@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from kiln_pipeline.adapters import zig_compiler
 
@@ -28,19 +29,19 @@ def _write(path: Path, words: list[str]) -> None:
     path.chmod(0o755)
 
 
-def compiler_environment(wrappers: Path) -> Mapping[str, str]:
-    """Return the variables by which setuptools, CMake, meson and make find the wrappers.
-
-    LDSHARED must be stated: Python's own would bring the interpreter's rpath into the wheel. Archives are made with D, without
-    time stamps.
-    """
-    cc, cxx = str(wrappers / "cc"), str(wrappers / "c++")
-    return {
-        "CC": cc,
-        "CXX": cxx,
-        "LDSHARED": f"{cc} -shared",
-        "LDCXXSHARED": f"{cxx} -shared",
-        "AR": str(wrappers / "ar"),
+COMPILER_ENVIRONMENT: Mapping[str, str] = MappingProxyType(
+    {
+        "CC": "cc",
+        "CXX": "c++",
+        "LDSHARED": "cc -shared",
+        "LDCXXSHARED": "c++ -shared",
+        "AR": "ar",
         "ARFLAGS": "rcsD",
-        "RANLIB": str(wrappers / "ranlib"),
+        "RANLIB": "ranlib",
     }
+)
+"""The variables by which setuptools, CMake, meson and make find the wrappers: by bare names, since the folder may have spaces.
+
+LDSHARED must be stated: Python's own would bring the interpreter's rpath into the wheel. Archives are made with D, without time
+stamps.
+"""
