@@ -9,23 +9,22 @@ tried in the order of `core.verdicts.Rule`, the first that applies gives the ver
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownParameterType=false
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from packaging.version import InvalidVersion, Version
 
 from kiln_pipeline.core.attempts import Attempt
-from kiln_pipeline.core.coverage import NONE, Ints, ReleaseFacts, TargetSet, bit, covering_wheels, release_facts
+from kiln_pipeline.core.cases import Case, case_of
+from kiln_pipeline.core.coverage import NONE, Ints, bit, covering_wheels
 from kiln_pipeline.core.distributions import DistributionFile, FileKind, Release
 from kiln_pipeline.core.platforms import BuildIdentifier, Platform, cibuildwheel_version
 from kiln_pipeline.core.recipes import Recipe
 from kiln_pipeline.core.retries import Standing, standing
-from kiln_pipeline.core.tags import Target
-from kiln_pipeline.core.verdicts import RULES, Case, Rule, Verdict, reasons
+from kiln_pipeline.core.verdicts import RULES, Rule, Verdict, reasons
 
 _TIME = pa.timestamp("us", tz="UTC")
 
@@ -90,7 +89,7 @@ def detect(
     by_project = {recipe.project: recipe for recipe in recipes}
     chosen = tuple(by_project[project] for project in sorted(by_project))
     files = metadata.filter(pc.is_in(metadata.column("project"), value_set=pa.array(list(by_project), pa.string())))
-    case = _case(files.combine_chunks(), chosen, now, _statuses(files, projects))
+    case = case_of(files.combine_chunks(), chosen, now=now, projects=projects)
     standings = _standings(case, attempts)
     rules = _rules(case, standings)
     return _table(case, rules, standings)
@@ -119,75 +118,6 @@ def _missing_wheel(row: Mapping[str, Any]) -> MissingWheel:
         ),
         expects_extension=row["expects_extension"],
     )
-
-
-def _targets(recipe: Recipe) -> list[Target]:
-    return [
-        Target(identifier=BuildIdentifier(python=python, platform=platform), floors=recipe.floors)
-        for platform in recipe.platforms
-        for python in recipe.pythons
-    ]
-
-
-def _version(text: str) -> Version | None:
-    try:
-        return Version(text)
-    except InvalidVersion:
-        return None
-
-
-def _statuses(files: pa.Table, projects: pa.Table | None) -> dict[str, tuple[str, str]]:
-    """Return project -> (PEP 792 status, reason)."""
-    columns = ["project", "project_status", "project_status_reason"]
-    rows = files.select(columns).group_by(columns).aggregate([]).to_pylist()
-    statuses = {row["project"]: (row["project_status"], row["project_status_reason"]) for row in rows}
-    if projects is not None:
-        columns = ["project", "status", "status_reason"]
-        statuses |= {row["project"]: (row["status"], row["status_reason"]) for row in projects.select(columns).to_pylist()}
-    return statuses
-
-
-def _case(files: pa.Table, recipes: tuple[Recipe, ...], now: datetime, statuses: Mapping[str, tuple[str, str]]) -> Case:
-    targets = sorted(
-        {target for recipe in recipes for target in _targets(recipe)},
-        key=lambda target: (target.identifier.platform, target.identifier.python, astuple(target.floors)),
-    )
-    facts = release_facts(files, TargetSet(targets))
-    versions = tuple(_version(text) for text in facts.versions)
-    release, target, recipe = _wanted(facts, recipes, targets, versions)
-    return Case(
-        files=files,
-        facts=facts,
-        recipes=recipes,
-        targets=tuple(targets),
-        versions=versions,
-        release=release,
-        target=target,
-        recipe=recipe,
-        now=now,
-        statuses=statuses,
-    )
-
-
-def _wanted(
-    facts: ReleaseFacts, recipes: Sequence[Recipe], targets: Sequence[Target], versions: Sequence[Version | None]
-) -> tuple[Ints, Ints, Ints]:
-    """Lay out the rows, sorted: the release, target and recipe of every wanted release × target."""
-    number = {target: index for index, target in enumerate(targets)}
-    by_project: defaultdict[str, list[int]] = defaultdict(list)
-    for release, project in enumerate(facts.project):
-        by_project[facts.projects[int(project)]].append(release)
-    nothing = np.zeros(0, dtype=np.int64)
-    blocks: list[tuple[Ints, Ints, Ints]] = [(nothing, nothing, nothing)]
-    for index, recipe in enumerate(recipes):
-        of_release = {release: versions[facts.version[release]] for release in by_project[recipe.project]}
-        wanted = sorted((v, r) for r, v in of_release.items() if v is not None and recipe.wants(v))
-        own = np.array(sorted(number[target] for target in set(_targets(recipe))), dtype=np.int64)
-        releases = np.array([release for _, release in wanted], dtype=np.int64)
-        size = len(own) * len(releases)
-        blocks.append((np.repeat(releases, len(own)), np.tile(own, len(releases)), np.full(size, index, dtype=np.int64)))
-    release, target, recipe_of = (np.concatenate(arrays) for arrays in zip(*blocks, strict=True))
-    return release, target, recipe_of
 
 
 def _standings(case: Case, attempts: Sequence[Attempt]) -> dict[int, Standing]:

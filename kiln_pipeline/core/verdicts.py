@@ -3,25 +3,16 @@
 `core.missing_wheels` finds the first rule that applies to each row; this module turns it into words.
 """
 
-# pyarrow ships no annotations: what comes out of it is unknown to the checker, and known to the tests.
-# pyright: reportMissingTypeStubs=false, reportAttributeAccessIssue=false, reportUnknownMemberType=false
-# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownParameterType=false
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import partial
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.compute as pc
-from packaging.version import Version
 
-from kiln_pipeline.core.coverage import NONE, Ints, ReleaseFacts
-from kiln_pipeline.core.recipes import Recipe
+from kiln_pipeline.core.cases import Case
+from kiln_pipeline.core.coverage import Ints
 from kiln_pipeline.core.retries import Standing, minute
-from kiln_pipeline.core.tags import Target
 
 
 class Verdict(StrEnum):
@@ -72,61 +63,13 @@ class Rule(StrEnum):
 
 RULES = tuple(Rule)
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
-_NEVER = np.iinfo(np.int64).min // 2
-"""The upload time, in microseconds since 1970, of a file without one: older than anything."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Case:
-    """All that a verdict rests on: facts, recipes, the time, and the rows to judge as parallel arrays."""
-
-    files: pa.Table
-    facts: ReleaseFacts
-    recipes: tuple[Recipe, ...]
-    targets: tuple[Target, ...]
-    versions: tuple[Version | None, ...]
-    """Parsed `facts.versions`."""
-    release: Ints
-    target: Ints
-    recipe: Ints
-    now: datetime
-    statuses: Mapping[str, tuple[str, str]]
-    """project -> (PEP 792 status, reason)"""
-
-    @property
-    def now_us(self) -> int:
-        """The time given, in microseconds since 1970."""
-        return (self.now - _EPOCH) // _MICROSECOND
-
-    def gather(self, column: str, rows: Ints) -> pa.Array:
-        """Return a column of the files at `rows`; empty (or null, for times) where a row is `NONE`."""
-        taken = self.files.column(column).take(pa.array(rows, mask=rows == NONE)).combine_chunks()
-        if pa.types.is_string(taken.type):
-            return pc.fill_null(taken, "")
-        return pc.fill_null(taken, 0) if pa.types.is_integer(taken.type) else taken
-
-    def sdist_column(self, column: str) -> pa.Array:
-        """Return for each row a column of its release's sdist."""
-        return self.gather(column, self.facts.sdist[self.release])
-
-    def uploaded(self) -> Ints:
-        """Return for each row when its sdist was uploaded, in microseconds since 1970."""
-        return pc.fill_null(pc.cast(self.sdist_column("upload_time"), pa.int64()), _NEVER).to_numpy(zero_copy_only=False)
-
-    def ready(self) -> Ints:
-        """Return for each row when the recipe's minimal age is reached, in microseconds since 1970."""
-        ages = np.array([recipe.min_age // _MICROSECOND for recipe in self.recipes], dtype=np.int64)
-        return self.uploaded() + ages[self.recipe]
-
 
 def reasons(case: Case, rules: Ints, wheels: Sequence[str], standings: Mapping[int, Standing]) -> list[str]:
     """Return the sentence of each row; `wheels` names the covering or published wheel where there is one."""
     said = np.full(len(rules), "", dtype=object)
     for number in np.unique(rules).tolist():
-        rows = np.flatnonzero(rules == number)
-        match RULES[number]:
+        rule, rows = RULES[int(number)], np.flatnonzero(rules == number)
+        match rule:
             case Rule.COVERED:
                 said[rows] = [f"covered by {wheels[row]}" for row in rows.tolist()]
             case Rule.SUPERSEDED:
@@ -137,7 +80,7 @@ def reasons(case: Case, rules: Ints, wheels: Sequence[str], standings: Mapping[i
                 said[rows] = [standings[row].waits for row in rows.tolist()]
             case Rule.NO_CIBUILDWHEEL:
                 said[rows] = _each(rows, case.target, partial(_of_target, case))
-            case rule:
+            case _:
                 said[rows] = _each(rows, case.release, partial(_of_release, case, rule))
     return said.tolist()
 
@@ -149,13 +92,12 @@ def _each(rows: Ints, keys: Ints, say: Callable[[int], str]) -> npt.NDArray[np.o
 
 
 def _of_target(case: Case, row: int) -> str:
-    return f"no cibuildwheel can build {case.targets[case.target[row]].identifier}"
+    return f"no cibuildwheel can build {case.targets[int(case.target[row])].identifier}"
 
 
 def _of_release(case: Case, rule: Rule, row: int) -> str:
     """Return the sentence of a rule that speaks of the release as a whole."""
-    release, recipe = case.release[row], case.recipes[case.recipe[row]]
-    sdist = case.files.slice(case.facts.sdist[release], 1).to_pylist()[0] if case.facts.sdist[release] != NONE else {}
+    recipe, sdist = case.recipes[int(case.recipe[row])], case.sdist(row)
     match rule:
         case Rule.QUARANTINED:
             return _because("upstream has quarantined the project", case.statuses[recipe.project][1])

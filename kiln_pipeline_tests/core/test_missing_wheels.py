@@ -5,7 +5,10 @@ from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from packaging.specifiers import SpecifierSet
+from packaging.utils import parse_wheel_filename
 
 from kiln_pipeline.core import release_metadata
 from kiln_pipeline.core.attempts import Attempt, Outcome
@@ -14,6 +17,7 @@ from kiln_pipeline.core.missing_wheels import MISSING_SCHEMA, MissingWheel, dete
 from kiln_pipeline.core.platforms import BuildIdentifier, Floors, Platform, PythonTag
 from kiln_pipeline.core.recipes import Recipe
 from kiln_pipeline.core.simple_index.filenames import parse_filename
+from kiln_pipeline.core.tags import accepted_tags
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 OLD = datetime(2023, 1, 1, tzinfo=UTC)
@@ -366,3 +370,48 @@ def test_hostile_tags_cover_nothing():
         for name in (f"foo-1.0-{many}-{many}-macosx_11_0_arm64.whl", "foo.whl", "", "foo-1.0-py3-none-\n.whl", "-----.whl")
     ]
     assert judged(page(SDIST, *hostile), recipe(ARM)) == MISSING
+
+
+TAG_SETS = [
+    "py3-none-any",
+    "py2.py3-none-any",
+    "cp310-cp310-macosx_11_0_arm64",
+    "cp310-cp310-macosx_12_0_arm64",
+    "cp38-abi3-macosx_10_9_universal2",
+    "cp311-cp311-manylinux_2_17_x86_64.manylinux2014_x86_64",
+    "cp311-cp311-manylinux_2_34_x86_64",
+    "cp313-cp313t-manylinux2014_x86_64",
+    "py3-none-win_amd64",
+]
+WHEELS = st.tuples(
+    st.sampled_from(["1.0", "1.0.post1", "2.0"]),
+    st.sampled_from(TAG_SETS),
+    st.sampled_from(["", ">=3.11", "<3.13"]),
+    st.booleans(),
+)
+IDENTIFIERS = ["cp310-macosx_arm64", "cp311-macosx_x86_64", "cp311-manylinux_x86_64", "cp313t-manylinux_x86_64"]
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(WHEELS, max_size=12))
+def test_the_engine_agrees_with_asking_wheel_by_wheel(wheels: list[tuple[str, str, str, bool]]):
+    """The naive way, with packaging and a loop, over any mixture of wheels, duplicates included."""
+    files = [
+        file(f"foo-{version}-{tags}.whl", requires_python=requires, yanked=yanked) for version, tags, requires, yanked in wheels
+    ]
+    sdists = [f"foo-{version}.tar.gz" for version in ("2.0", "1.0", "1.0.post1")]
+    expected: list[tuple[str, str, bool]] = []
+    for version in ("1.0", "1.0.post1", "2.0"):
+        for identifier in map(BuildIdentifier.parse, IDENTIFIERS):
+            accepted = set(accepted_tags(identifier))
+            covers = any(
+                f.version == version
+                and not f.yanked
+                and parse_wheel_filename(f.filename)[3] & accepted
+                and any(SpecifierSet(f.requires_python).contains(f"{identifier.python.version}.{patch}") for patch in range(5))
+                for f in files
+            )
+            expected.append((version, str(identifier), covers))
+    wanted = [recipe(identifier) for identifier in IDENTIFIERS]
+    rows = [row for one in wanted for row in table([page(*files, *sdists)], [one]).to_pylist()]
+    assert sorted((row["version"], row["identifier"], row["verdict"] == "covered") for row in rows) == sorted(expected)
