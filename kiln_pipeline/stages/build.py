@@ -73,7 +73,7 @@ def build_wheel(
         result = builder.build(plan, sdist, work=folder / "build", log=log)
         text = _log_text(log, folder)
         outcome = _judge(plan, result, text)
-    packed = gzip.compress(f"{text}{outcome.last_line}\n".encode(), mtime=0)
+    packed = gzip.compress(f"{text}{outcome.last_line}\n".encode(errors="backslashreplace"), mtime=0)
     payload = build_statement(
         plan=plan,
         result=result,

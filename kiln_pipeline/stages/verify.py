@@ -145,6 +145,9 @@ def _check_log(bundle: WheelBundle, then: Checkpoint, key: VerifierKey, fetch: F
     reader = TileReader(now.size, now.root, lambda name: _get(fetch, name))
     if reader.node(0, bundle.index) != leaf_hash(bundle.entry) or tree_root(then.size, reader.node) != then.root:
         raise rolled_back
+    # the published entry too, not its hash alone: whoever reads the log by hand must find there what we verified here
+    if tuple(reader.entries(bundle.index, bundle.index + 1)) != (bundle.entry,):
+        raise rolled_back
     return now
 
 

@@ -3,7 +3,6 @@
 import hashlib
 import http.client
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from urllib.parse import urlsplit
 
 import pypi_simple
 import pytest
+from uv import find_uv_bin
 
 from kiln_pipeline.adapters.directory import DirectoryStore
 from kiln_pipeline.adapters.site_server import SiteServer, negotiate
@@ -313,11 +313,10 @@ def test_pip_refuses_a_wheel_with_other_bytes(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("uv") is None, reason="uv is not installed")
 def test_uv_installs_our_wheel(server: SiteServer, tmp_path: Path) -> None:
     """With an exclude-newer after our build, which needs our upload time."""
     target = tmp_path / "target"
-    command = ["uv", "pip", "install", "--no-cache", "--target", target, "--index-url", f"{server.url}simple/", "foo==1.0"]
+    command = [find_uv_bin(), "pip", "install", "--no-cache", "--target", target, "--index-url", f"{server.url}simple/", "foo==1.0"]
     done = subprocess.run(
         [*command, "--exclude-newer", "2026-11-02", "--python", sys.executable],
         env=clean_environment(tmp_path),

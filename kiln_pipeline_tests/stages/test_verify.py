@@ -138,7 +138,7 @@ def test_a_verification_fetches_little(published: tuple[dict[str, bytes], Attemp
     objects, attempt = published
     fetched = verify(objects, attempt.wheel)[1].fetched
     assert sum(fetched.values()) < 100_000
-    assert sorted(key.split("/")[0] for key in fetched) == ["audit"] * 5 + ["simple"] * 3 + ["wheels"] * 2
+    assert sorted(key.split("/")[0] for key in fetched) == ["audit"] * 6 + ["simple"] * 3 + ["wheels"] * 2
 
 
 def test_every_flipped_byte_is_refused():
@@ -146,7 +146,7 @@ def test_every_flipped_byte_is_refused():
     site, attempt = small_site(bulk=3)
     objects = site.objects
     fetched = [*verify(objects, attempt.wheel)[1].fetched, site_layout.wheel(attempt.wheel)]
-    assert len(fetched) == 10
+    assert len(fetched) == 11
     for key in fetched:
         data = objects[key]
         for position in range(0, len(data), max(1, len(data) // 40)):
