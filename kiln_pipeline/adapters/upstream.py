@@ -17,7 +17,7 @@ import requests
 from kiln_pipeline.adapters.http_get import GONE, BrokenOffError, HttpGetter, bounded_session, check_status
 from kiln_pipeline.core.distributions import DistributionFile, project_name
 from kiln_pipeline.core.simple_index.filenames import filename_problem
-from kiln_pipeline.core.simple_index.parse import MAX_BODY, parse_project_page
+from kiln_pipeline.core.simple_index.parse import MAX_BODY, MAX_FILE_SIZE, parse_project_page
 from kiln_pipeline.errors import ProjectNotFound, StoreError, UpstreamError
 from kiln_pipeline.ports import FetchedPage
 
@@ -127,10 +127,10 @@ class SimpleApiUpstream:
             with os.fdopen(descriptor, "wb") as part:
                 with self._http.answer(subject, file.url, {"Accept-Encoding": "identity"}) as response:
                     check_status(subject, response)
-                    for chunk in self._http.body(subject, response, file.size):
+                    for chunk in self._http.body(subject, response, file.size or MAX_FILE_SIZE):
                         digest.update(chunk)
                         part.write(chunk)
-                if part.tell() != file.size or digest.hexdigest() != file.sha256:
+                if (file.size and part.tell() != file.size) or digest.hexdigest() != file.sha256:
                     _differs(subject, part.tell(), file, digest.hexdigest())
                 part.flush()
                 os.fsync(part.fileno())
@@ -147,13 +147,13 @@ def _sound_etag(etag: str) -> str:
 
 
 def _has(path: Path, file: DistributionFile) -> bool:
-    if not path.is_file() or path.stat().st_size != file.size:
+    if not path.is_file() or (file.size and path.stat().st_size != file.size):
         return False
     with path.open("rb") as there:
         return hashlib.file_digest(there, "sha256").hexdigest() == file.sha256
 
 
 def _differs(subject: str, size: int, file: DistributionFile, digest: str) -> None:
-    what = f"it has {size:,} bytes instead of {file.size:,}" if size != file.size else f"its sha256 is {digest}"
+    what = f"it has {size:,} bytes instead of {file.size:,}" if file.size not in (0, size) else f"its sha256 is {digest}"
     reason = f"{what}: not the file that upstream states"
     raise UpstreamError(subject=subject, reason=reason, hint="it was thrown away; try again later")

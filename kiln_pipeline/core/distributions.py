@@ -74,7 +74,7 @@ class DistributionFile:
     """Normalised PEP 440 version, parsed from the filename."""
     sha256: str
     size: int
-    """Bytes. Mandatory since API 1.1 (PEP 700)."""
+    """Bytes. Mandatory since API 1.1 (PEP 700), so 0 only for a file that no index lists: an ad-hoc build's own sdist."""
     requires_python: str = ""
     """A PEP 440 specifier set as upstream wrote it; empty when there is none."""
     upload_time: datetime | None = None

@@ -95,6 +95,14 @@ def detect(
     return _table(case, rules, standings)
 
 
+def in_order(table: pa.Table, platform: Platform | None = None) -> pa.Table:
+    """Return the rows that are missing (on `platform`, where given), in the order of building."""
+    rows = table.filter(pc.equal(table.column("verdict"), Verdict.MISSING))
+    if platform is not None:
+        rows = rows.filter(pc.equal(rows.column("platform"), platform))
+    return rows.sort_by("rank")
+
+
 def missing_for(table: pa.Table, release: Release, platform: Platform) -> tuple[MissingWheel, ...]:
     """Return the missing wheels of one release on one platform, by Python."""
     wanted = pc.and_(pc.equal(table.column("project"), release.project), pc.equal(table.column("version"), release.version))

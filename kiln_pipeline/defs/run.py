@@ -9,11 +9,11 @@ from typing import Any
 
 import dagster as dg
 import pyarrow as pa
-import pyarrow.compute as pc
+from packaging.version import Version
 
 from kiln_pipeline.core.attempts import Attempt
 from kiln_pipeline.core.distributions import Release
-from kiln_pipeline.core.missing_wheels import MissingWheel, missing_for
+from kiln_pipeline.core.missing_wheels import MissingWheel, in_order, missing_for
 from kiln_pipeline.core.platforms import BuildIdentifier, Platform
 from kiln_pipeline.core.recipes import Recipe
 from kiln_pipeline.defs.partitions import partition_key
@@ -67,7 +67,7 @@ def wanted(names: Sequence[str], recipes: Sequence[Recipe], *, pythons: Collecti
         if recipe is None:
             hint = f"no recipe covers it: `kiln recipes new {release.project}` writes a starter"
             problems.append(Problem(file=name, field="", message=hint))
-        elif version and not recipe.wants(*version):
+        elif version and not recipe.wants(Version(release.version)):
             versions = " or ".join(map(str, recipe.versions))
             hint = f"its recipe wants only versions {versions}: extend `versions` in recipes/{release.project}/recipe.toml"
             problems.append(Problem(file=name, field="", message=hint))
@@ -160,8 +160,7 @@ class Pipeline:
 
 
 def _releases_by_rank(table: pa.Table, platform: Platform) -> list[Release]:
-    here = pc.and_(pc.equal(table["verdict"], "missing"), pc.equal(table["platform"], platform.value))
-    rows = table.filter(here).sort_by("rank").select(["project", "version"]).to_pylist()
+    rows = in_order(table, platform).select(["project", "version"]).to_pylist()
     return list(dict.fromkeys(Release(project=row["project"], version=row["version"]) for row in rows))
 
 

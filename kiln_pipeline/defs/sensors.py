@@ -2,12 +2,12 @@
 
 import hashlib
 import json
+from collections import Counter
 
 import dagster as dg
-import pyarrow.compute as pc
 
 from kiln_pipeline.core.distributions import Release
-from kiln_pipeline.core.platforms import Platform
+from kiln_pipeline.core.missing_wheels import in_order
 from kiln_pipeline.defs import jobs
 from kiln_pipeline.defs.assets.wheels import wheels
 from kiln_pipeline.defs.partitions import partition_key
@@ -60,14 +60,15 @@ def missing_wheels_to_build(automation: bool) -> dg.SensorDefinition:
     def missing_wheels_to_build(
         context: dg.SensorEvaluationContext, kiln: dg.ResourceParam[Workspace]
     ) -> dg.SensorResult | dg.SkipReason:
-        table = detect.load_missing(kiln.state)
-        missing = table.filter(pc.equal(table["verdict"], "missing")).sort_by("rank")
+        platform = kiln.platform()
+        tries = Counter((str(attempt.release), str(attempt.identifier)) for attempt in kiln.attempts())
         wanted: dict[dg.MultiPartitionKey, list[str]] = {}
-        for row in missing.select(["project", "version", "platform", "identifier", "sdist_sha256"]).to_pylist():
-            if kiln.platform() != row["platform"]:
-                continue
-            key = partition_key(Release(project=row["project"], version=row["version"]), Platform(row["platform"]))
-            wanted.setdefault(key, []).append(f"{row['identifier']} {row['sdist_sha256']}")
+        for row in in_order(detect.load_missing(kiln.state), platform).to_pylist():
+            release = Release(project=row["project"], version=row["version"])
+            identifier = str(row["identifier"])
+            # a wheel that is due again after a failure is new work: the number of tries is part of the run's key
+            work = f"{identifier} {row['sdist_sha256']} {tries[str(release), identifier]}"
+            wanted.setdefault(partition_key(release, platform), []).append(work)
         recipes = {recipe.project: recipe.sha256 for recipe in kiln.recipes}
         requests = [
             # the same work has the same key: a second tick does not ask again; a new recipe, sdist or target is new work

@@ -316,7 +316,17 @@ def test_pip_refuses_a_wheel_with_other_bytes(tmp_path: Path) -> None:
 def test_uv_installs_our_wheel(server: SiteServer, tmp_path: Path) -> None:
     """With an exclude-newer after our build, which needs our upload time."""
     target = tmp_path / "target"
-    command = [find_uv_bin(), "pip", "install", "--no-cache", "--target", target, "--index-url", f"{server.url}simple/", "foo==1.0"]
+    command = [
+        find_uv_bin(),
+        "pip",
+        "install",
+        "--no-cache",
+        "--target",
+        target,
+        "--index-url",
+        f"{server.url}simple/",
+        "foo==1.0",
+    ]
     done = subprocess.run(
         [*command, "--exclude-newer", "2026-11-02", "--python", sys.executable],
         env=clean_environment(tmp_path),

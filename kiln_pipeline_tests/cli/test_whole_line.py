@@ -107,9 +107,7 @@ def test_verify_accepts_what_was_published_and_refuses_one_flipped_byte_anywhere
 
 
 def test_a_second_run_at_the_same_time_says_who_holds_the_home(folder: Path) -> None:
-    first = subprocess.Popen(
-        [*KILN, "run"], cwd=folder, env=environment(KILN_BUILDER="zig"), stderr=subprocess.PIPE, text=True
-    )
+    first = subprocess.Popen([*KILN, "run"], cwd=folder, env=environment(KILN_BUILDER="zig"), stderr=subprocess.PIPE, text=True)
     try:
         assert first.stderr is not None
         first.stderr.readline()
@@ -167,7 +165,13 @@ def test_the_asset_graph_shows_five_materialised_assets(ui: tuple[str, str], tmp
         pytest.skip(f"no browser: {CHROMIUM} is not there")
     from playwright.sync_api import sync_playwright
 
-    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+    arguments = [
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+    ]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
         page = browser.new_page(viewport={"width": 1600, "height": 1000})
@@ -177,6 +181,8 @@ def test_the_asset_graph_shows_five_materialised_assets(ui: tuple[str, str], tmp
         page.screenshot(path=str(tmp_path / "graph.png"))
         for asset in ASSETS:
             page.goto(f"{ui[0]}/assets/{asset}")
-            page.get_by_text("Latest materialization" if asset != "wheels" else "manylinux", exact=False).first.wait_for(timeout=60_000)
+            page.get_by_text("Latest materialization" if asset != "wheels" else "manylinux", exact=False).first.wait_for(
+                timeout=60_000
+            )
             page.screenshot(path=str(tmp_path / f"{asset}.png"))
         browser.close()

@@ -1,7 +1,8 @@
 """The control plane's two tables: what upstream has, and what it lacks. Rules live in `core.missing_wheels`."""
 
+from collections import Counter
+
 import dagster as dg
-import pyarrow.compute as pc
 from pydantic import Field
 
 from kiln_pipeline.core import missing_wheels as rules
@@ -30,7 +31,7 @@ class RefreshConfig(dg.Config):
 )
 def release_metadata(
     context: dg.AssetExecutionContext, config: RefreshConfig, kiln: dg.ResourceParam[Workspace]
-) -> dg.MaterializeResult[None]:
+) -> dg.MaterializeResult:
     try:
         report = detect.refresh(
             [recipe.project for recipe in kiln.recipes],
@@ -66,21 +67,21 @@ def release_metadata(
     "also the ones that are not missing.",
     metadata={"dagster/column_schema": column_schema(rules.MISSING_SCHEMA)},
 )
-def missing_wheels(context: dg.AssetExecutionContext, kiln: dg.ResourceParam[Workspace]) -> dg.MaterializeResult[None]:
+def missing_wheels(context: dg.AssetExecutionContext, kiln: dg.ResourceParam[Workspace]) -> dg.MaterializeResult:
     try:
         attempts = kiln.attempts()
         table = detect.find_missing(kiln.recipes, attempts, state=kiln.state, now=kiln.clock())
     except KilnError as error:
         raise failure(error) from None
-    missing = table.filter(pc.equal(table["verdict"], "missing")).sort_by("rank")
+    missing = rules.in_order(table)
     names = {f"{row['project']}=={row['version']}" for row in missing.select(["project", "version"]).to_pylist()}
     context.instance.add_dynamic_partitions(str(releases.name), sorted(names))
-    counts = {str(row["values"]): int(row["counts"]) for row in pc.value_counts(table["verdict"]).to_pylist()}
+    counts = Counter(table.column("verdict").to_pylist())
     return dg.MaterializeResult(
         data_version=data_version(kiln.state, "missing_wheels.parquet"),
         metadata={
             "dagster/row_count": table.num_rows,
-            **{verdict: counts.get(verdict, 0) for verdict in ("missing", "covered", "published", "excluded")},
+            **{verdict: counts[verdict] for verdict in ("missing", "covered", "published", "excluded")},
             "releases with missing wheels": len(names),
             "next to build": preview(missing.slice(0, 51).to_pylist(), "project", "version", "identifier", "reason"),
         },

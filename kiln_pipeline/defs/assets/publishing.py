@@ -62,7 +62,7 @@ def write_pages(kiln: Workspace, progress: Progress) -> PublishReport:
     code_version="1",
     description=LOG_NOTE,
 )
-def audit_log(context: dg.AssetExecutionContext, kiln: dg.ResourceParam[Workspace]) -> dg.MaterializeResult[None]:
+def audit_log(context: dg.AssetExecutionContext, kiln: dg.ResourceParam[Workspace]) -> dg.MaterializeResult:
     try:
         report = take_in(kiln, RunProgress(context.log, kiln.progress))
     except KilnError as error:
@@ -103,7 +103,7 @@ def audit_log(context: dg.AssetExecutionContext, kiln: dg.ResourceParam[Workspac
     description="The simple index (PEP 503 HTML, PEP 691 JSON): for every tracked project our wheels first, then every file "
     "that upstream has. Only pages that changed are written, files before the pages that name them.",
 )
-def simple_index(context: dg.AssetExecutionContext, kiln: dg.ResourceParam[Workspace]) -> dg.MaterializeResult[None]:
+def simple_index(context: dg.AssetExecutionContext, kiln: dg.ResourceParam[Workspace]) -> dg.MaterializeResult:
     try:
         report = write_pages(kiln, RunProgress(context.log, kiln.progress))
     except KilnError as error:

@@ -101,9 +101,7 @@ def describe(attempts: list[Attempt], refused: list[str]) -> dict[str, dg.Metada
     description="One run builds the missing Python versions of one release on one platform, on a host of that platform. "
     "Every attempt, failed ones too, goes to the inbox as a signed bundle; wheels that succeed are kept even when others fail.",
 )
-def wheels(
-    context: dg.AssetExecutionContext, config: BuildConfig, kiln: dg.ResourceParam[Workspace]
-) -> dg.MaterializeResult[None]:
+def wheels(context: dg.AssetExecutionContext, config: BuildConfig, kiln: dg.ResourceParam[Workspace]) -> dg.MaterializeResult:
     release, platform = partition_of(context)
     progress = RunProgress(context.log, kiln.progress)
     try:
