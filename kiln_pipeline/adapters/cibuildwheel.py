@@ -18,6 +18,7 @@ from packaging.utils import canonicalize_name
 from kiln_pipeline.adapters.build_tags import add_build_tag
 from kiln_pipeline.adapters.cibuildwheel_config import CONSTRAINTS_IN_CONTAINER, build_environment, config_text, engine_setting
 from kiln_pipeline.adapters.processes import ProcessTimedOut, capture, passed_through, run_logged
+from kiln_pipeline.adapters.sdist_archive import BadSdist, bad_sdist, unpack_sdist
 from kiln_pipeline.adapters.tool_environments import ToolEnvironments
 from kiln_pipeline.core.build_plan import BuildPlan, BuildResult, Failure, Material
 from kiln_pipeline.core.failure_log import classify
@@ -88,13 +89,19 @@ class CibuildwheelBuilder:
         refusal = self.refuses(plan.identifier)
         if refusal or version is None:
             raise BuildError(subject=str(plan.identifier), reason=refusal)
+        work = work.absolute()
+        log.touch()
+        try:
+            source = self._unpack(plan, sdist, work)
+        except BadSdist as error:
+            return BuildResult(builder=self.name, failure=bad_sdist(error))
         python = self._tools.python(f"cibuildwheel-{version}", (f"cibuildwheel=={version}",))
         environment = self._write_configuration(plan, version, work)
-        command = (
-            *("--only", str(plan.identifier), "--output-dir", "{work}/out"),
-            *("--config-file", "{work}/cibuildwheel.toml", sdist.name),
-        )
-        failure = self._run(python, [word.format(work=work) for word in command[:-1]] + [str(sdist)], plan, log, work)
+        options = ("--only", str(plan.identifier), "--output-dir", "{work}/out", "--config-file", "{work}/cibuildwheel.toml")
+        takes = sdist.name.endswith(".tar.gz")  # other archives are handed over unpacked
+        package, folder = (str(sdist.absolute()), work) if takes else (".", source)
+        command = [python, "-m", "cibuildwheel", *(word.replace("{work}", str(work)) for word in options), package]
+        failure = self._run(command, plan, log, folder)
         text = log.read_text(encoding="utf-8", errors="replace")
         wheels = sorted((work / "out").glob("*.whl"))
         if failure is None and len(wheels) != 1:
@@ -108,9 +115,14 @@ class CibuildwheelBuilder:
             wheel=wheel,
             failure=failure,
             materials=(Material(name=f"cibuildwheel=={version}", kind="tool"), *self._image(text), *materials_in(text)),
-            command=("cibuildwheel", *command),
-            environment=environment,
+            command=("cibuildwheel", *options, sdist.name),
+            environment={name: value.replace(str(work), "{work}") for name, value in environment.items()},
         )
+
+    def _unpack(self, plan: BuildPlan, sdist: Path, work: Path) -> Path:
+        """Unpack the sdist, if only to know before cibuildwheel does that it is safe and of the right release."""
+        (work / "source").mkdir()
+        return unpack_sdist(sdist, work / "source", plan.release)
 
     def _write_configuration(self, plan: BuildPlan, version: str, work: Path) -> dict[str, str]:
         in_container = plan.identifier.platform.family != "macosx"
@@ -122,18 +134,17 @@ class CibuildwheelBuilder:
         (work / "cibuildwheel.toml").write_text(text, encoding="utf-8")
         return environment
 
-    def _run(self, python: Path, arguments: list[str], plan: BuildPlan, log: Path, work: Path) -> Failure | None:
+    def _run(self, command: list[str | Path], plan: BuildPlan, log: Path, folder: Path) -> Failure | None:
         """Run cibuildwheel; None when it succeeded. Its container is removed on every way out."""
         label = f"kiln.build={secrets.token_hex(8)}"
-        environment = {**self._host, "PATH": f"{python.parent}:{self._host.get('PATH', os.defpath)}"}
+        environment = {**self._host, "PATH": f"{Path(command[0]).parent}:{self._host.get('PATH', os.defpath)}"}
         environment["SOURCE_DATE_EPOCH"] = str(plan.source_date_epoch)
         environment["NO_COLOR"] = "1"
         if plan.identifier.platform.family != "macosx":
             stated = self._settings.get("CIBW_CONTAINER_ENGINE", "")
             environment["CIBW_CONTAINER_ENGINE"] = engine_setting(stated, self._engine, label=label)
         try:
-            command = [python, "-m", "cibuildwheel", *arguments]
-            status = run_logged(command, cwd=work, environment=environment, log=log, timeout=self._timeout)
+            status = run_logged(command, cwd=folder, environment=environment, log=log, timeout=self._timeout)
         except ProcessTimedOut:
             return classify(log.read_text(encoding="utf-8", errors="replace"))
         finally:

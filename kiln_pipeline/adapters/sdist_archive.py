@@ -11,7 +11,9 @@ from pathlib import Path, PurePosixPath
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
+from kiln_pipeline.core.build_plan import Failure
 from kiln_pipeline.core.distributions import Release
+from kiln_pipeline.core.failures import FailureClass
 
 MAX_MEMBERS = 200_000
 MAX_UNPACKED_SIZE = 8 * 1024**3
@@ -20,6 +22,11 @@ MAX_UNPACKED_SIZE = 8 * 1024**3
 
 class BadSdist(Exception):
     """The archive is not a source distribution of the release; the text says why, in one line."""
+
+
+def bad_sdist(error: BadSdist) -> Failure:
+    """Return how a build of that sdist has failed."""
+    return Failure(failure_class=FailureClass.BAD_SDIST, proof=str(error), hint="see what upstream published for this release")
 
 
 def unpack_sdist(archive: Path, folder: Path, release: Release) -> Path:

@@ -12,12 +12,11 @@ from functools import cached_property
 from pathlib import Path
 
 from kiln_pipeline.adapters.interpreters import Interpreter, find_interpreters
-from kiln_pipeline.adapters.sdist_archive import BadSdist
+from kiln_pipeline.adapters.sdist_archive import BadSdist, bad_sdist
 from kiln_pipeline.adapters.tool_environments import ToolEnvironments
 from kiln_pipeline.adapters.zig_build import StepFailed, ZigBuild, purl
-from kiln_pipeline.core.build_plan import BuildPlan, BuildResult, Failure, Material
+from kiln_pipeline.core.build_plan import BuildPlan, BuildResult, Material
 from kiln_pipeline.core.failure_log import classify
-from kiln_pipeline.core.failures import FailureClass
 from kiln_pipeline.core.platforms import BuildIdentifier, PythonTag
 from kiln_pipeline.errors import BuildError
 
@@ -84,7 +83,7 @@ class ZigBuilder:
         try:
             wheel = build.run(sdist)
         except BadSdist as error:
-            failure = Failure(failure_class=FailureClass.BAD_SDIST, proof=str(error), hint="see what upstream published")
+            failure = bad_sdist(error)
         except StepFailed:
             failure = classify(log.read_text(encoding="utf-8", errors="replace"))
         tools = (Material(name=pin, kind="tool", uri=purl(pin)) for pin in TOOLS)

@@ -50,6 +50,13 @@ _HOST = (
         r"Invalid (?:build )?identifier",
     ),
     _rule(
+        FailureClass.LOST_EXTENSION,
+        "the build fell back to pure Python: read its log for the compiler's first error, and add what is missing to the recipe",
+        r"Build failed because a pure Python wheel was generated",
+        r"This does not look like a platform wheel",
+        r"Invalid binary wheel: no ELF executable",
+    ),
+    _rule(
         FailureClass.ENGINE,
         "the container engine or its image failed: try `podman info`, and pull the image by hand on the build host",
         r"Cannot connect to the Docker daemon",

@@ -4,6 +4,8 @@ import os
 import re
 import subprocess
 import sys
+import tarfile
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -159,3 +161,40 @@ def test_a_setup_that_raises_is_a_classified_failure(
     assert result.failure is not None
     assert (result.failure.failure_class, result.failure.proof) == ("setup-exception", "RuntimeError: no luck today")
     assert result.materials[0] == Material(name="cibuildwheel==4.3.3", kind="tool")
+
+
+@pytest.mark.slow
+def test_a_wheel_that_lost_its_extension_is_a_lost_extension(
+    tmp_path: Path, tools_folder: Path, container_environment: Mapping[str, str]
+) -> None:
+    """PyYAML without libyaml: its setup.py falls back to pure Python, and auditwheel finds nothing to repair."""
+    plan = plan_of(PYYAML, settings=BuildSettings(constraints=("Cython<3",)))
+    result = build(tmp_path, "build", plan, builder(tools_folder, container_environment))
+    assert result.failure is not None
+    assert result.failure.failure_class == "lost-extension"
+
+
+@pytest.mark.slow
+def test_a_zip_is_built_too_and_an_unsafe_one_is_not(
+    tmp_path: Path, tools_folder: Path, container_environment: Mapping[str, str]
+) -> None:
+    """cibuildwheel takes tar.gz only; old releases have zip files."""
+    made = builder(tools_folder, container_environment)
+    sdist = tmp_path / "MarkupSafe-2.0.1.zip"
+    with tarfile.open(SDISTS / MARKUPSAFE) as tar, zipfile.ZipFile(sdist, "w") as archive:
+        for member in tar:
+            if member.isfile():
+                content = tar.extractfile(member)
+                assert content is not None
+                archive.writestr(member.name, content.read())
+    plan = plan_of(MARKUPSAFE)
+    (tmp_path / "zip").mkdir()
+    result = made.build(plan, sdist, work=tmp_path / "zip", log=tmp_path / "zip.log")
+    assert result.wheel is not None, (tmp_path / "zip.log").read_text()
+    check_wheel(read_wheel(result.wheel.name, result.wheel.read_bytes()), plan)
+    with zipfile.ZipFile(sdist, "a") as archive:
+        archive.writestr("../evil.py", b"")
+    (tmp_path / "unsafe").mkdir()
+    result = made.build(plan, sdist, work=tmp_path / "unsafe", log=tmp_path / "unsafe.log")
+    assert result.failure is not None
+    assert result.failure.failure_class == "bad-sdist"

@@ -54,6 +54,7 @@ def test_real_logs_have_their_class_and_the_line_that_proves_it(failure_class: s
         ("x.c:1:1: error: expression is not assignable\n    f(x) = 3;", "compiler-error"),
         ("x.o: undefined reference to `foo'", "link-error"),
         ("sh: 1: swig: not found", "missing-tool"),
+        ("cibuildwheel: error: Build failed because a pure Python wheel was generated.", "lost-extension"),
         (
             'auditwheel: error: cannot repair "x.whl" to "manylinux_2_17_x86_64" ABI because of too-recent versions',
             "repair-failed",
