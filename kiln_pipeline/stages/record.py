@@ -12,7 +12,7 @@ from kiln_pipeline.core import site_layout
 from kiln_pipeline.core.attempt_table import AttemptTable, parse_attempts, render_attempts
 from kiln_pipeline.core.attempts import Attempt
 from kiln_pipeline.core.audit_log.checkpoint import VerifierKey, open_checkpoint
-from kiln_pipeline.core.audit_log.entries import entry_of, parse_entry, render_entry
+from kiln_pipeline.core.audit_log.entries import LogEntry, entry_of, parse_any_entry, render_entry
 from kiln_pipeline.core.audit_log.merkle import inclusion_proof, tree_root
 from kiln_pipeline.core.audit_log.tiles import MAX_ENTRY_SIZE, TileReader
 from kiln_pipeline.core.provenance.attempt_bundle import ATTESTATION, CheckedAttempt, bundle_id_of, check_attempt_bundle
@@ -144,12 +144,16 @@ def _stored_table(state: ObjectStore, reader: TileReader) -> AttemptTable:
 
 
 def _caught_up(table: AttemptTable, reader: TileReader, site: ObjectStore, key: VerifierKey) -> AttemptTable:
-    """Return the table with the rest of the log's entries, each read with its statement and both signatures verified."""
+    """Return the table with the rest of the log's attempts, each read with its statement and both signatures verified.
+
+    Legacy entries are no attempts of ours: they stay in the log.
+    """
     attempts = list(table.attempts)
     for index, data in enumerate(reader.entries(table.size, reader.size), table.size):
-        entry = parse_entry(data)
-        statement = open_recorded(site.get(site_layout.attempt_statement(entry.statement)), entry, key)
-        attempts.append(replace(statement.attempt, index=index))
+        entry = parse_any_entry(data)
+        if isinstance(entry, LogEntry):
+            statement = open_recorded(site.get(site_layout.attempt_statement(entry.statement)), entry, key)
+            attempts.append(replace(statement.attempt, index=index))
     return AttemptTable(attempts=tuple(attempts), size=reader.size, root=reader.root)
 
 
@@ -174,7 +178,7 @@ def _put_files(
     """Put what a bundle brings onto the site; no page names it yet. Raises `ObjectExists` for a filename with other bytes."""
     attempt = checked.statement.attempt
     countersigned = countersign(envelope, signer)
-    entry = render_entry(entry_of(attempt, envelope=countersigned, host_key=checked.host_key))
+    entry = render_entry(entry_of(attempt, checked.host_key))
     if len(entry) > MAX_ENTRY_SIZE:
         raise VerificationError(subject=str(attempt.release)[:100], reason=f"its log entry would have {len(entry)} bytes")
     if attempt.wheel:

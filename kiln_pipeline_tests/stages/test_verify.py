@@ -2,12 +2,15 @@
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from kiln_pipeline.core import site_layout
 from kiln_pipeline.core.attempts import Attempt
 from kiln_pipeline.core.audit_log.checkpoint import VerifierKey, sign_checkpoint
+from kiln_pipeline.core.audit_log.entries import parse_entry, render_entry
+from kiln_pipeline.core.audit_log.tiles import ENTRIES, tile_key
 from kiln_pipeline.core.provenance.dsse import sign_envelope
 from kiln_pipeline.core.provenance.page_statement import page_statement
 from kiln_pipeline.core.simple_index.model import IndexFile, IndexPage
@@ -134,10 +137,12 @@ def test_offline(published: tuple[dict[str, bytes], Attempt]):
 
 
 def test_a_verification_fetches_little(published: tuple[dict[str, bytes], Attempt]):
-    """Under 100 kB besides the wheel: what is fetched is a handful of objects, never the whole log."""
+    """Under 100 kB of the log with a full tile and bundle: what is fetched is a handful of objects, never the whole log."""
     objects, attempt = published
     fetched = verify(objects, attempt.wheel)[1].fetched
     assert sum(fetched.values()) < 100_000
+    full = sum(len(objects[key]) for key in (tile_key(ENTRIES, 0), tile_key(0, 0)))
+    assert 50_000 < full < 70_000
     assert sorted(key.split("/")[0] for key in fetched) == ["audit"] * 6 + ["simple"] * 3 + ["wheels"] * 2
 
 
@@ -221,7 +226,8 @@ def test_a_swapped_entry_or_envelope_is_refused(published: tuple[dict[str, bytes
     assert isinstance(provenance, dict)
     others = [name for name in objects if name.startswith("audit/entries/") and attempt.statement_sha256 not in name]
     envelope = parse_canonical(objects[others[0]][:-1], "envelope")
-    entry = provenance["entry"].replace(attempt.statement_sha256, others[0][len("audit/entries/") : -len(".json")])
+    recorded = parse_entry(provenance["entry"].encode())
+    entry = render_entry(replace(recorded, statement=others[0][len("audit/entries/") : -len(".json")])).decode()
     for change in ({"envelope": envelope}, {"entry": entry}, {"entry": entry, "envelope": envelope}, {"index": 0}):
         with pytest.raises(VerificationError):
             verify({**objects, key: canonical(provenance | change) + b"\n"}, attempt.wheel)

@@ -1,80 +1,115 @@
-"""What one entry of the audit log says: one attempt, bound by hashes to its statement, wheel, log and host key. No trees."""
+"""What one entry of the audit log says: one attempt, or one build log of the time before the log. No trees.
+
+An entry is small on purpose, since whoever verifies one fetches the 256 of its bundle: it binds an attempt to its statement (and
+through that to sdist, recipe, log and all else), to its wheel and to the host key that was enrolled. Digests and keys are
+base64url without padding. The fields say which kind an entry is; any other set of fields is refused.
+"""
 
 import base64
-import hashlib
-from dataclasses import dataclass, fields
+import binascii
+import re
+from dataclasses import dataclass
 
-from kiln_pipeline.core.attempts import Attempt, Outcome
-from kiln_pipeline.core.provenance.dsse import decode_base64
+from kiln_pipeline.core.attempts import Attempt
 from kiln_pipeline.core.strict_json import Table, canonical, parse_canonical
 from kiln_pipeline.errors import VerificationError
+
+_SUBJECT = "audit log entry"
+_ATTEMPT = {"attempt", "host_key", "statement", "wheel"}
+_LEGACY = {"legacy", "log"}
+_PATH = re.compile(r"[A-Za-z0-9._-]+/3_[0-9]{1,2}/[A-Za-z0-9_+!.-]+/[0-9]+_[A-Za-z0-9_.-]+\.txt", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LogEntry:
-    """One attempt as the log has it. Hashes are lower-case hex sha256; a failed attempt has no wheel (empty texts)."""
+    """One attempt as the log has it. Hashes are lower-case hex sha256."""
 
+    attempt: str
+    """Release and build identifier, ``grpcio==1.47.2 cp311-macosx_arm64``."""
     statement: str
     """sha256 of the in-toto statement: the identity of the attempt."""
-    envelope: str
-    """sha256 of the countersigned envelope, the object ``audit/entries/<statement>.json``."""
-    outcome: Outcome
-    release: str
-    identifier: str
     wheel: str
-    wheel_sha256: str
-    metadata_sha256: str
-    log: str
-    """sha256 of the gzipped build log."""
-    host: str
+    """sha256 of the wheel; empty for a failure."""
     host_key: bytes
     """The raw Ed25519 public key with which the host was enrolled when the entry was made."""
 
 
-def entry_of(attempt: Attempt, *, envelope: bytes, host_key: bytes) -> LogEntry:
-    """Return the entry that records an attempt with this countersigned envelope."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LegacyEntry:
+    """A build log of python.build's first years, as it was found: nobody signed it, and it vouches for no wheel."""
+
+    path: str
+    """Where it lay in the original's ``audit`` folder: ``<project>/<3_10>/<1_47_2>/1_build.txt``."""
+    log: str
+    """sha256 of the gzipped log, ``audit/logs/<sha256>.log.gz``."""
+
+
+def entry_of(attempt: Attempt, host_key: bytes) -> LogEntry:
+    """Return the entry that records an attempt by a host with this key."""
     return LogEntry(
+        attempt=f"{attempt.release} {attempt.identifier}",
         statement=attempt.statement_sha256,
-        envelope=hashlib.sha256(envelope).hexdigest(),
-        outcome=attempt.outcome,
-        release=str(attempt.release),
-        identifier=str(attempt.identifier),
-        wheel=attempt.wheel,
-        wheel_sha256=attempt.wheel_sha256,
-        metadata_sha256=attempt.metadata_sha256,
-        log=attempt.log_sha256,
-        host=attempt.host,
+        wheel=attempt.wheel_sha256,
         host_key=host_key,
     )
 
 
-def render_entry(entry: LogEntry) -> bytes:
-    """Return the entry as the log stores and hashes it: canonical JSON, no newline, some 700 bytes."""
-    table = {field.name: getattr(entry, field.name) for field in fields(entry)}
-    return canonical(table | {"host_key": base64.b64encode(entry.host_key).decode()})
+def is_legacy_path(path: str) -> bool:
+    """Return whether a path below the original's ``audit`` folder is one of a build log."""
+    return _PATH.fullmatch(path) is not None and ".." not in path
+
+
+def render_entry(entry: LogEntry | LegacyEntry) -> bytes:
+    """Return the entry as the log stores and hashes it: canonical JSON, no newline, some 210 bytes."""
+    if isinstance(entry, LegacyEntry):
+        return canonical({"legacy": entry.path, "log": _encode(bytes.fromhex(entry.log))})
+    return canonical({
+        "attempt": entry.attempt,
+        "host_key": _encode(entry.host_key),
+        "statement": _encode(bytes.fromhex(entry.statement)),
+        "wheel": _encode(bytes.fromhex(entry.wheel)),
+    })  # fmt: skip
+
+
+def parse_any_entry(data: bytes) -> LogEntry | LegacyEntry:
+    """Parse an entry of either kind strictly. Raises `VerificationError`, also for a kind that nobody here knows."""
+    value = parse_canonical(data, _SUBJECT)
+    table = Table(value, _SUBJECT, fields=None)
+    if "legacy" in table.plain():
+        legacy = Table(value, _SUBJECT, fields=_LEGACY)
+        path = legacy.text("legacy")
+        if not is_legacy_path(path):
+            raise legacy.error("legacy", "is no path of the original's audit folder")
+        return LegacyEntry(path=path, log=_bytes(legacy, "log").hex())
+    table = Table(value, _SUBJECT, fields=_ATTEMPT)
+    return LogEntry(
+        attempt=table.text("attempt"),
+        statement=_bytes(table, "statement").hex(),
+        wheel=_bytes(table, "wheel").hex() if table.raw("wheel") != "" else "",
+        host_key=_bytes(table, "host_key"),
+    )
 
 
 def parse_entry(data: bytes) -> LogEntry:
-    """Parse an entry strictly. Raises `VerificationError`."""
-    subject = "audit log entry"
-    table = Table(parse_canonical(data, subject), subject, fields={field.name for field in fields(LogEntry)})
-    outcome = table.text("outcome")
-    if outcome not in set(Outcome):
-        raise VerificationError(subject=subject, reason=f"{outcome!r} is no outcome")
-    if outcome == Outcome.FAILED:
-        for field in ("wheel", "wheel_sha256", "metadata_sha256"):
-            table.exactly(field, "")
-    succeeded = outcome == Outcome.SUCCEEDED
-    return LogEntry(
-        statement=table.sha256("statement"),
-        envelope=table.sha256("envelope"),
-        outcome=Outcome(outcome),
-        release=table.text("release"),
-        identifier=table.text("identifier"),
-        wheel=table.text("wheel"),
-        wheel_sha256=table.sha256("wheel_sha256") if succeeded else "",
-        metadata_sha256=table.sha256("metadata_sha256") if succeeded else "",
-        log=table.sha256("log"),
-        host=table.text("host"),
-        host_key=decode_base64(table.text("host_key"), "the host's key", subject),
-    )
+    """Parse the entry of an attempt strictly. Raises `VerificationError` for anything else, a legacy entry too."""
+    entry = parse_any_entry(data)
+    if isinstance(entry, LegacyEntry):
+        reason = f"it is the unsigned legacy log {entry.path}, which vouches for nothing"
+        raise VerificationError(subject=_SUBJECT, reason=reason)
+    return entry
+
+
+def _encode(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _bytes(table: Table, field: str) -> bytes:
+    """Read 32 bytes in the one spelling that `_encode` gives them."""
+    text = table.text(field)
+    try:
+        data = base64.b64decode(f"{text}=", altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        data = b""
+    if len(data) != 32 or _encode(data) != text:
+        raise table.error(field, "is no base64url of 32 bytes")
+    return data

@@ -91,7 +91,7 @@ def open_recorded(envelope: bytes, entry: LogEntry, log_key: VerifierKey) -> Sta
     """
     keys = {key_id(entry.host_key): entry.host_key, key_id(log_key.public_key): log_key.public_key}
     statement = parse_statement(open_envelope(envelope, keys=keys, required=tuple(keys)))
-    if entry_of(statement.attempt, envelope=envelope, host_key=entry.host_key) != entry:
+    if entry_of(statement.attempt, entry.host_key) != entry:
         raise VerificationError(
             subject=f"audit log entry of {entry.statement[:16]}…",
             reason="it does not say what the signed statement says",
