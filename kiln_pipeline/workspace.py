@@ -5,6 +5,7 @@
     KILN_UPSTREAM  the upstream simple index (default: the public one)
     KILN_ORIGIN    the audit log's origin, unique to it (default: kiln.invalid/embedded)
     KILN_HOST      this build host's name (default: the machine's)
+    KILN_HOSTS     the enrolled build hosts (default: deploy/hosts.toml in the working folder; without it, this host alone)
     KILN_SITE_URL  where people reach the site (default: what `kiln up` serves, http://127.0.0.1:8765/)
     KILN_BUILDER   cibuildwheel or zig, to insist on one (default: the first that can build)
 
@@ -15,7 +16,7 @@ import platform
 import re
 import socket
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -24,11 +25,13 @@ import pypi_simple
 
 from kiln_pipeline.adapters.cibuildwheel import CibuildwheelBuilder
 from kiln_pipeline.adapters.directory import DirectoryStore
+from kiln_pipeline.adapters.hosts_file import load_hosts
 from kiln_pipeline.adapters.keys import FileSigner, load_or_create
 from kiln_pipeline.adapters.recipe_folder import load_recipes
 from kiln_pipeline.adapters.upstream import SimpleApiUpstream
 from kiln_pipeline.adapters.zig import ZigBuilder
 from kiln_pipeline.core.attempts import Attempt
+from kiln_pipeline.core.hosts import Host
 from kiln_pipeline.core.platforms import BuildIdentifier, Platform
 from kiln_pipeline.core.recipes import Recipe
 from kiln_pipeline.errors import BuildError, Problem, RecipeError
@@ -58,6 +61,8 @@ class Workspace:
     builders: tuple[WheelBuilder, ...]
     host_name: str
     origin: str
+    hosts_file: Path | None = None
+    """Who may sign attempts (`core.hosts`); None: this host alone."""
     site_url: str = DEFAULT_SITE_URL
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     progress: Progress = field(default_factory=Silent)
@@ -75,6 +80,7 @@ class Workspace:
         if chosen is not None and chosen not in builders:
             message = f"{chosen!r} is no builder: use cibuildwheel or zig, or leave it unset"
             raise RecipeError([Problem(file="environment", field="KILN_BUILDER", message=message)])
+        enrolled = folder / environment.get("KILN_HOSTS", "deploy/hosts.toml")
         return cls(
             home=home,
             recipes_folder=folder / environment.get("KILN_RECIPES", "recipes"),
@@ -85,6 +91,7 @@ class Workspace:
             builders=(builders[chosen],) if chosen else tuple(builders.values()),
             host_name=environment.get("KILN_HOST") or host_name(),
             origin=environment.get("KILN_ORIGIN", "kiln.invalid/embedded"),
+            hosts_file=enrolled if "KILN_HOSTS" in environment or enrolled.is_file() else None,
             site_url=environment.get("KILN_SITE_URL", DEFAULT_SITE_URL),
             progress=progress or Silent(),
         )
@@ -105,20 +112,34 @@ class Workspace:
         return load_or_create(self.home / "keys" / "log.pem", self.origin)
 
     @property
-    def hosts(self) -> Mapping[str, bytes]:
-        """Enrolled build hosts: name -> public key. Embedded, that is this host alone."""
-        return {self.host_key.name: self.host_key.public_key}
+    def own_host(self) -> Host:
+        """This host, as it would be enrolled: for the platform it builds natively, or for all when that is none of kiln's."""
+        try:
+            platforms = (self.platform(),)
+        except BuildError:
+            platforms = tuple(Platform)
+        return Host(name=self.host_key.name, platforms=platforms, public_key=self.host_key.public_key)
+
+    @property
+    def hosts(self) -> Mapping[str, Host]:
+        """Enrolled build hosts by name. Without a file of them that is this host alone, for whatever it builds.
+
+        Raises `RecipeError` when the file is not there or wrong.
+        """
+        if self.hosts_file is not None:
+            return load_hosts(self.hosts_file)
+        return {self.host_key.name: replace(self.own_host, platforms=tuple(Platform))}
 
     def attempts(self) -> tuple[Attempt, ...]:
         """Every attempt in the audit log, oldest first."""
         return load_attempts(self.state, self.site)
 
-    def builder_for(self, identifier: BuildIdentifier) -> WheelBuilder:
-        """Return the first builder that can build `identifier` here. Raises `BuildError` with every builder's reason."""
+    def builders_for(self, identifier: BuildIdentifier) -> tuple[WheelBuilder, ...]:
+        """Return the builders that can build `identifier` here, the best first. Raises `BuildError` with every one's reason."""
         refusals = {builder.name: builder.refuses(identifier) for builder in self.builders}
-        for builder in self.builders:
-            if not refusals[builder.name]:
-                return builder
+        able = tuple(builder for builder in self.builders if not refusals[builder.name])
+        if able:
+            return able
         reason = "; ".join(f"{name}: {why}" for name, why in refusals.items())
         raise BuildError(subject=str(identifier), reason=f"no builder on this host can build it: {reason}")
 

@@ -115,7 +115,7 @@ class Pipeline:
                 if not asked.admits(release, item.identifier):
                     continue
                 try:
-                    self.workspace.builder_for(item.identifier)
+                    self.workspace.builders_for(item.identifier)
                     buildable.append(item)
                 except BuildError as error:
                     refused.append((item, error.reason))

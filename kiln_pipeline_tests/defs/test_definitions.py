@@ -1,5 +1,6 @@
 """The definitions over a whole workspace in memory: the assets, the job, the sensors, as Dagster runs them."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from kiln_pipeline.definitions import assemble
 from kiln_pipeline.defs.run import Pipeline, RunFailed, wanted
 from kiln_pipeline.errors import RecipeError, UpstreamError
 from kiln_pipeline.workspace import Workspace
+from kiln_pipeline_tests.fakes import ScriptedBuilder
 from kiln_pipeline_tests.workspaces import memory_workspace, site_digest
 
 FIVE = ["audit_log", "missing_wheels", "release_metadata", "simple_index", "wheels"]
@@ -200,3 +202,18 @@ def test_automation_is_off_unless_asked_for(tmp_path: Path) -> None:
         statuses = {sensor.default_status.value for sensor in definitions.sensors or []}
         statuses |= {schedule.default_status.value for schedule in definitions.schedules or []}  # pyright: ignore
         assert statuses == {word}
+
+
+def test_an_engine_that_fails_hands_over_to_the_next_builder(
+    tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both attempts are on record, and the wheel is there: an image that cannot be had says nothing about the package."""
+    failure = Failure(failure_class="engine", proof="Error: initializing source docker://image", hint="")
+    workspace = memory_workspace(tmp_path, failures={"cp312-manylinux_x86_64": failure})
+    workspace = replace(workspace, builders=(*workspace.builders, ScriptedBuilder()))
+    line = pipeline(workspace, instance, monkeypatch)
+    asked = wanted(["markupsafe"], workspace.recipes, pythons=["cp312"])
+    line.refresh(asked.projects)
+    for item in line.todo(asked, limit=0):
+        line.build(item)
+    assert [(attempt.failure, bool(attempt.wheel)) for attempt in line.publish()] == [("engine", False), ("", True)]

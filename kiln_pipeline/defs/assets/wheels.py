@@ -12,6 +12,7 @@ from pydantic import Field
 from kiln_pipeline.core.attempts import Attempt, Outcome
 from kiln_pipeline.core.build_plan import BuildPlan, plan_for
 from kiln_pipeline.core.distributions import Release
+from kiln_pipeline.core.failures import FailureClass
 from kiln_pipeline.core.missing_wheels import missing_for
 from kiln_pipeline.core.platforms import Platform
 from kiln_pipeline.defs.assets.metadata import missing_wheels
@@ -50,13 +51,13 @@ def build_all(kiln: Workspace, todo: list[BuildPlan], *, run_id: str, progress: 
     refused: list[str] = []
     for plan in todo:
         try:
-            builder = kiln.builder_for(plan.identifier)
+            builders = kiln.builders_for(plan.identifier)
         except BuildError as error:
             refused.append(str(error))
             progress.step(f"cannot build {plan.release} {error}")
             continue
-        attempts.append(
-            build_wheel(
+        for builder in builders:
+            attempt = build_wheel(
                 plan,
                 builder=builder,
                 upstream=kiln.upstream,
@@ -67,7 +68,10 @@ def build_all(kiln: Workspace, todo: list[BuildPlan], *, run_id: str, progress: 
                 progress=progress,
                 run_id=run_id,
             )
-        )
+            attempts.append(attempt)
+            # an engine that answers but cannot get its image says nothing about the package: the next builder may try
+            if attempt.failure != FailureClass.ENGINE:
+                break
     return attempts, refused
 
 
