@@ -9,7 +9,8 @@ from types import MappingProxyType
 
 from kiln_pipeline.core.build_plan import BuildPlan, BuildResult, Failure, Material
 from kiln_pipeline.core.distributions import DistributionFile, FileKind, Release
-from kiln_pipeline.core.platforms import BuildIdentifier
+from kiln_pipeline.core.hosts import Host
+from kiln_pipeline.core.platforms import BuildIdentifier, Platform
 from kiln_pipeline.core.provenance.dsse import sign_envelope
 from kiln_pipeline.core.provenance.statement import build_statement
 from kiln_pipeline.core.recipes import BuildSettings
@@ -18,7 +19,7 @@ from kiln_pipeline_tests.fakes import MemorySigner, MemoryStore, make_wheel
 
 HOST = MemorySigner("mac-mini-1")
 LOG = MemorySigner("kiln.invalid/test")
-HOSTS = {HOST.name: HOST.public_key}
+HOSTS = {HOST.name: Host(name=HOST.name, platforms=(Platform.MACOSX_ARM64,), public_key=HOST.public_key)}
 RECIPE = 'reason = "no wheels upstream"\n'
 RECIPE_SHA256 = hashlib.sha256(RECIPE.encode()).hexdigest()
 STARTED = datetime(2026, 11, 1, 12, 0, 0, 250_000, tzinfo=UTC)

@@ -15,6 +15,7 @@ from kiln_pipeline.core.audit_log.checkpoint import VerifierKey, open_checkpoint
 from kiln_pipeline.core.audit_log.entries import LogEntry, entry_of, parse_any_entry, render_entry
 from kiln_pipeline.core.audit_log.merkle import inclusion_proof, tree_root
 from kiln_pipeline.core.audit_log.tiles import MAX_ENTRY_SIZE, TileReader
+from kiln_pipeline.core.hosts import Host
 from kiln_pipeline.core.provenance.attempt_bundle import ATTESTATION, CheckedAttempt, bundle_id_of, check_attempt_bundle
 from kiln_pipeline.core.provenance.dsse import countersign
 from kiln_pipeline.core.provenance.wheel_bundle import WheelBundle, open_recorded, render_bundle
@@ -60,13 +61,13 @@ def record(
     site: ObjectStore,
     state: ObjectStore,
     log_signer: Signer,
-    hosts: Mapping[str, bytes],
+    hosts: Mapping[str, Host],
     recipes: Mapping[str, str] | None,
     progress: Progress,
 ) -> RecordReport:
     """Record every complete bundle of the inbox; see the module's docstring for the order.
 
-    `hosts` maps enrolled host names to raw public keys; `recipes` maps projects to the sha256 of the recipe in force, and an
+    `hosts` maps names to enrolled hosts; `recipes` maps projects to the sha256 of the recipe in force, and an
     attempt with another one is recorded with a note. A bundle that does not verify is moved aside and stalls no other.
     Raises `VerificationError`, with nothing written, when the log was rolled back or forked, and `StoreError`; run again then.
     """

@@ -6,12 +6,15 @@ import io
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import date
 
 import pytest
 
 from kiln_pipeline.core import site_layout
 from kiln_pipeline.core.attempts import Attempt, Outcome
 from kiln_pipeline.core.audit_log.checkpoint import VerifierKey, open_checkpoint, sign_checkpoint
+from kiln_pipeline.core.hosts import Host
+from kiln_pipeline.core.platforms import BuildIdentifier
 from kiln_pipeline.core.provenance.dsse import sign_envelope, unverified_payload
 from kiln_pipeline.core.provenance.wheel_bundle import parse_bundle, verify_bundle
 from kiln_pipeline.errors import StoreError, VerificationError
@@ -41,7 +44,7 @@ class Stores:
         self.inbox, self.site, self.state = FaultyStore(self), FaultyStore(self), FaultyStore(self)
         self.inbox.objects.update(inbox or {})
 
-    def record(self, *, hosts: Mapping[str, bytes] = HOSTS, recipes: Mapping[str, str] | None = None) -> RecordReport:
+    def record(self, *, hosts: Mapping[str, Host] = HOSTS, recipes: Mapping[str, str] | None = None) -> RecordReport:
         return record(
             inbox=self.inbox, site=self.site, state=self.state, log_signer=LOG, hosts=hosts, recipes=recipes, progress=Silent()
         )
@@ -261,7 +264,11 @@ def bad_bundles() -> dict[str, tuple[tuple[str, dict[str, bytes]], str]]:
     stranger = MemorySigner("stranger")
     payload = unverified_payload(good[1]["attestation.json"])
     return {
-        "an unknown host": (sample_bundle(sample_plan(), signer=stranger), "is enrolled"),
+        "an unknown host": (sample_bundle(sample_plan(), signer=stranger), "not enrolled"),
+        "another platform than it is enrolled for": (
+            sample_bundle(replace(sample_plan(), identifier=BuildIdentifier.parse("cp311-musllinux_x86_64"))),
+            "not for musllinux_x86_64",
+        ),
         "another host's key": (sample_bundle(sample_plan(), signer=stranger, host=HOST.name), "is missing"),
         "a second signer": (swapped(good, "attestation.json", sign_envelope(payload, [HOST, stranger])), "unknown key"),
         "another id": (("0" * 64, good[1]), "its name is not"),
@@ -314,8 +321,9 @@ def test_a_revoked_host_is_refused_and_its_old_entries_stay():
     stores = filled(three_bundles()[:1])
     stores.record()
     put_bundle(stores.inbox, three_bundles()[1])
-    report = stores.record(hosts={})
-    assert "is enrolled" in report.refused[0][1]
+    revoked = replace(HOSTS[HOST.name], revoked=date(2026, 11, 2), reason="the disk was sold")
+    report = stores.record(hosts={HOST.name: revoked})
+    assert "revoked on 2026-11-02: the disk was sold" in report.refused[0][1]
     stores.state.objects.pop(ATTEMPTS)
     assert len(load_attempts(stores.state, stores.site)) == 1
 

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
+from kiln_pipeline.core.hosts import Host, admitted
 from kiln_pipeline.core.provenance.dsse import key_id, open_envelope, unverified_payload
 from kiln_pipeline.core.provenance.statement import Statement, WheelClaim, claim_of, parse_statement
 from kiln_pipeline.core.wheel_contents import WheelFacts, check_wheel, read_wheel
@@ -34,19 +35,18 @@ class CheckedAttempt:
     """The wheel's core metadata file."""
 
 
-def check_attempt_bundle(bundle_id: str, files: Mapping[str, bytes], hosts: Mapping[str, bytes]) -> CheckedAttempt:
-    """Verify a bundle's files (name -> bytes) against the enrolled hosts (name -> raw public key).
+def check_attempt_bundle(bundle_id: str, files: Mapping[str, bytes], hosts: Mapping[str, Host]) -> CheckedAttempt:
+    """Verify a bundle's files (name -> bytes) against the enrolled hosts, by name.
 
-    In order: the id is the statement's hash; the host that the statement names is enrolled and has signed; the log is the one
-    that was hashed; the wheel is the one of the statement, and what the plan asked for. Raises `VerificationError`.
+    In order: the id is the statement's hash; the host that the statement names is enrolled for the platform, not revoked, and
+    has signed; the log is the one that was hashed; the wheel is the one of the statement, and what the plan asked for. Raises
+    `VerificationError`.
     """
     envelope = files[ATTESTATION]
     if bundle_id_of(envelope) != bundle_id:
         raise _error(bundle_id, "its name is not the sha256 of its statement")
-    host = parse_statement(unverified_payload(envelope)).attempt.host
-    if host not in hosts:
-        raise _error(bundle_id, f"no build host {host!r} is enrolled", "enrol it, or find out who wrote this bundle")
-    host_key = hosts[host]
+    claimed = parse_statement(unverified_payload(envelope)).attempt
+    host_key = admitted(hosts, claimed.host, claimed.identifier).public_key
     statement = parse_statement(open_envelope(envelope, keys={key_id(host_key): host_key}, required=[key_id(host_key)]))
     log = _only_log(bundle_id, files, statement)
     if statement.wheel is None:
@@ -91,5 +91,5 @@ def _check_wheel(data: bytes, statement: Statement, claim: WheelClaim) -> WheelF
     return facts
 
 
-def _error(bundle_id: str, reason: str, hint: str = "") -> VerificationError:
-    return VerificationError(subject=f"bundle {bundle_id[:16]}…", reason=reason, hint=hint)
+def _error(bundle_id: str, reason: str) -> VerificationError:
+    return VerificationError(subject=f"bundle {bundle_id[:16]}…", reason=reason)
