@@ -113,7 +113,7 @@ class Workspace:
 
     @property
     def own_host(self) -> Host:
-        """This host, as it would be enrolled: for the platform it builds natively, or for all when that is none of kiln's."""
+        """The host that runs this, as it would be enrolled: for its own platform, or for all when that is none of kiln's."""
         try:
             platforms = (self.platform(),)
         except BuildError:
