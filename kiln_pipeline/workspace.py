@@ -15,16 +15,18 @@ No stage logic here: it only puts adapters together.
 import platform
 import re
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import pypi_simple
 
 from kiln_pipeline.adapters.cibuildwheel import CibuildwheelBuilder
-from kiln_pipeline.adapters.directory import DirectoryStore
+from kiln_pipeline.adapters.directory import DirectoryStore, exclusive
 from kiln_pipeline.adapters.hosts_file import load_hosts
 from kiln_pipeline.adapters.keys import FileSigner, load_or_create
 from kiln_pipeline.adapters.recipe_folder import load_recipes
@@ -96,9 +98,9 @@ class Workspace:
             progress=progress or Silent(),
         )
 
-    @cached_property
+    @property
     def recipes(self) -> tuple[Recipe, ...]:
-        """All recipes, read once. Raises `RecipeError` with every problem of every file."""
+        """All recipes, read anew each time, as Dagster keeps a workspace for weeks. Raises `RecipeError` with every problem."""
         return load_recipes(self.recipes_folder)
 
     @cached_property
@@ -129,6 +131,15 @@ class Workspace:
         if self.hosts_file is not None:
             return load_hosts(self.hosts_file)
         return {self.host_key.name: replace(self.own_host, platforms=tuple(Platform))}
+
+    @contextmanager
+    def writing(self, what: Literal["tables", "site"]) -> Iterator[None]:
+        """Keep other processes of this host from writing the same. Raises `StoreError` that names the holder.
+
+        Dagster's queue keeps its own runs apart (``kiln/writes`` in dagster.yaml); this keeps a terminal and Dagster apart.
+        """
+        with exclusive(self.home / "locks" / what, f"writing the {what}"):
+            yield
 
     def attempts(self) -> tuple[Attempt, ...]:
         """Every attempt in the audit log, oldest first."""

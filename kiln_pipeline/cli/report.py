@@ -22,6 +22,8 @@ from kiln_pipeline.stages import detect
 from kiln_pipeline.stages.record import REASON, REFUSED
 from kiln_pipeline.workspace import Workspace
 
+LONGEST_PROOF = 160
+"""Characters of a log line that the terminal shows; the log and the record have it whole."""
 STYLES = {"missing": "yellow", "covered": "green", "published": "cyan", "excluded": "dim"}
 
 
@@ -52,16 +54,17 @@ def missing_rows(
     problems += [Problem(file="--platform", field="", message=f"{name!r} is none of {', '.join(Platform)}") for name in unknown]
     if problems:
         raise RecipeError(problems)
-    refreshed = detect.refresh(
-        sorted(tracked),
-        upstream=workspace.upstream,
-        state=workspace.state,
-        now=workspace.clock(),
-        progress=workspace.progress,
-        only=names or None,
-    )
-    broken_projects(workspace.progress, refreshed.projects, names or tracked)
-    table = detect.find_missing(workspace.recipes, workspace.attempts(), state=workspace.state, now=workspace.clock())
+    with workspace.writing("tables"):
+        refreshed = detect.refresh(
+            sorted(tracked),
+            upstream=workspace.upstream,
+            state=workspace.state,
+            now=workspace.clock(),
+            progress=workspace.progress,
+            only=names or None,
+        )
+        broken_projects(workspace.progress, refreshed.projects, names or tracked)
+        table = detect.find_missing(workspace.recipes, workspace.attempts(), state=workspace.state, now=workspace.clock())
     return [
         row
         for row in table.to_pylist()
@@ -128,7 +131,8 @@ def outcome(
         if attempt.outcome is Outcome.SUCCEEDED:
             console.print(f"[green]built[/green]  {attempt.wheel}  {seconds:.0f} s, {attempt.builder}", soft_wrap=True)
         else:
-            why = escape(f"{attempt.failure}: {attempt.proof}")
+            proof = attempt.proof if len(attempt.proof) <= LONGEST_PROOF else attempt.proof[: LONGEST_PROOF - 1] + "…"
+            why = escape(f"{attempt.failure}: {proof}")
             console.print(f"[red]failed[/red] {attempt.release} {attempt.identifier}  {seconds:.0f} s, {why}", soft_wrap=True)
     refused = [key for key in workspace.inbox.keys(REFUSED) if key.endswith(REASON)]
     for key in refused:

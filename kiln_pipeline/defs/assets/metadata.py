@@ -33,14 +33,15 @@ def release_metadata(
     context: dg.AssetExecutionContext, config: RefreshConfig, kiln: dg.ResourceParam[Workspace]
 ) -> dg.MaterializeResult:
     try:
-        report = detect.refresh(
-            [recipe.project for recipe in kiln.recipes],
-            upstream=kiln.upstream,
-            state=kiln.state,
-            now=kiln.clock(),
-            progress=RunProgress(context.log, kiln.progress),
-            only=config.projects or None,
-        )
+        with kiln.writing("tables"):
+            report = detect.refresh(
+                [recipe.project for recipe in kiln.recipes],
+                upstream=kiln.upstream,
+                state=kiln.state,
+                now=kiln.clock(),
+                progress=RunProgress(context.log, kiln.progress),
+                only=config.projects or None,
+            )
     except KilnError as error:
         raise failure(error) from None
     broken = [{"project": project, "reason": reason} for project, reason in report.broken]
@@ -69,8 +70,8 @@ def release_metadata(
 )
 def missing_wheels(context: dg.AssetExecutionContext, kiln: dg.ResourceParam[Workspace]) -> dg.MaterializeResult:
     try:
-        attempts = kiln.attempts()
-        table = detect.find_missing(kiln.recipes, attempts, state=kiln.state, now=kiln.clock())
+        with kiln.writing("tables"):
+            table = detect.find_missing(kiln.recipes, kiln.attempts(), state=kiln.state, now=kiln.clock())
     except KilnError as error:
         raise failure(error) from None
     missing = rules.in_order(table)

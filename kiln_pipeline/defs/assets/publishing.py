@@ -24,34 +24,37 @@ LOG_NOTE = (
 
 def take_in(kiln: Workspace, progress: Progress) -> RecordReport:
     """Verify and append everything that waits in the inbox."""
-    return record(
-        inbox=kiln.inbox,
-        site=kiln.site,
-        state=kiln.state,
-        log_signer=kiln.log_key,
-        hosts=kiln.hosts,
-        recipes={recipe.project: recipe.sha256 for recipe in kiln.recipes},
-        progress=progress,
-    )
+    with kiln.writing("site"):
+        return record(
+            inbox=kiln.inbox,
+            site=kiln.site,
+            state=kiln.state,
+            log_signer=kiln.log_key,
+            hosts=kiln.hosts,
+            recipes={recipe.project: recipe.sha256 for recipe in kiln.recipes},
+            progress=progress,
+        )
 
 
 def write_pages(kiln: Workspace, progress: Progress) -> PublishReport:
     """Bring the simple index up to what upstream and the audit log say."""
-    metadata, projects = detect.load_metadata(kiln.state), detect.load_projects(kiln.state)
-    read = set(projects.column("project").to_pylist())
-    attempts = vouched_attempts(kiln.attempts(), metadata)
-    return publish(
-        # a recipe whose project has never been asked for is not in the index yet
-        projects=[recipe.project for recipe in kiln.recipes if recipe.project in read],
-        metadata=metadata,
-        project_table=projects,
-        attempts=attempts,
-        superseded=superseded_wheels(detect.load_missing(kiln.state), attempts),
-        site=kiln.site,
-        state=kiln.state,
-        signer=kiln.log_key,
-        progress=progress,
-    )
+    with kiln.writing("site"):
+        metadata, projects = detect.load_metadata(kiln.state), detect.load_projects(kiln.state)
+        read = set(projects.column("project").to_pylist())
+        attempts = vouched_attempts(kiln.attempts(), metadata)
+        return publish(
+            # a recipe whose project has never been asked for is not in the index yet
+            projects=[recipe.project for recipe in kiln.recipes if recipe.project in read],
+            metadata=metadata,
+            project_table=projects,
+            attempts=attempts,
+            superseded=superseded_wheels(detect.load_missing(kiln.state), attempts),
+            site=kiln.site,
+            state=kiln.state,
+            signer=kiln.log_key,
+            progress=progress,
+        )
+
 
 
 @dg.asset(
