@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from kiln_pipeline_tests.s3_server import S3Server
+
 IN_CI = os.environ.get("KILN_CI") == "1"
 
 
@@ -31,6 +33,13 @@ def container_environment() -> Mapping[str, str]:
     if image.startswith("localhost/") and subprocess.run([engine, "image", "exists", image], check=False).returncode != 0:
         pytest.skip(f"there is no image {image}")
     return {name: value for name, value in os.environ.items() if name.startswith("CIBW_") or name == "CONTAINERS_CONF"}
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A real S3-compatible server; skips where it is not installed."""
+    with S3Server(tmp_path_factory.mktemp("s3") / "server") as server:
+        yield server
 
 
 def _answers(engine: str) -> bool:

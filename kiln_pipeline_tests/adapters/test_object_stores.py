@@ -6,14 +6,21 @@ from pathlib import Path
 import pytest
 
 from kiln_pipeline.adapters.directory import DirectoryStore
+from kiln_pipeline.adapters.s3 import S3Store
 from kiln_pipeline.errors import ObjectExists, ObjectNotFound
 from kiln_pipeline.ports import ObjectStore
 from kiln_pipeline_tests.fakes import MemoryStore
+from kiln_pipeline_tests.s3_server import S3Server
 
 
-@pytest.fixture(params=["memory", "directory"])
+@pytest.fixture(params=["memory", "directory", pytest.param("s3", marks=pytest.mark.slow)])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
-    return MemoryStore() if request.param == "memory" else DirectoryStore(tmp_path / "new" / "store")
+    if request.param == "memory":
+        return MemoryStore()
+    if request.param == "directory":
+        return DirectoryStore(tmp_path / "new" / "store")
+    server: S3Server = request.getfixturevalue("s3_server")
+    return S3Store(server.new_bucket("new/store/"), multipart_from=1 << 20, part_size=5 << 20)
 
 
 def test_a_new_store_is_empty(store: ObjectStore) -> None:
