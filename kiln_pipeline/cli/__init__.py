@@ -15,7 +15,8 @@ from typing import Any, NoReturn
 
 import click
 
-from kiln_pipeline.errors import KilnError, Problem, RecipeError, UpstreamError
+from kiln_pipeline.cli.auditing import host
+from kiln_pipeline.errors import KilnError, Problem, RecipeError, UpstreamError, VerificationError
 
 SOME_BUILDS_FAILED = 10
 PORT, UI_PORT = 8765, 3000
@@ -210,27 +211,39 @@ def serve(host: str, port: int, site: Path | None) -> None:
 
 
 @main.command()
-@click.argument("wheel", metavar="FILE_OR_URL")
+@click.argument("subject", metavar="WHEEL|URL|LOCKFILE|VENV")
 @click.option("--site", metavar="DIR_OR_URL", help="The site that published it (default: the one the wheel is in).")
 @click.option(
     "--log-key", metavar="VKEY", help="The audit log's verifier key, or a file that holds it (default: pinned on first use)."
 )
 @click.option("--sdist/--no-sdist", default=True, help="Also fetch the sdist and compare its hash (default: yes).")
+@click.option("--offline", is_flag=True, help="Ask nobody: use the .provenance.json that lies beside the wheel.")
+@click.option("--bundle", metavar="FILE", help="Offline, with this .provenance.json.")
 @click.option("--json", "as_json", is_flag=True, help="The story as JSON, for programs.")
-def verify(wheel: str, site: str | None, log_key: str | None, sdist: bool, as_json: bool) -> None:
-    """Follow one wheel back to its sdist, recipe, host and log entry. Exits with 6 at the first doubt."""
-    from kiln_pipeline.cli.verifying import verify as verify_at
+def verify(
+    subject: str, site: str | None, log_key: str | None, sdist: bool, offline: bool, bundle: str | None, as_json: bool
+) -> None:
+    """Follow a wheel back to its sdist, recipe, host and log entry. Exits with 6 at the first doubt.
 
-    story = verify_at(wheel, site=site, log_key=log_key, check_sdist=sdist, environment=os.environ)
+    Of a lock file (requirements.txt with hashes, uv.lock, poetry.lock, pdm.lock, pylock.toml) or a virtual environment, every
+    wheel that comes from --site is verified; an environment's installed files too, one by one.
+    """
+    from kiln_pipeline.cli import verifying
+
+    single = verifying.is_wheel(subject)
+    if offline or bundle:
+        verdicts = verifying.verify_alone(subject, bundle=bundle, site=site, log_key=log_key, environment=os.environ)
+    else:
+        verdicts = verifying.verify(subject, site=site, log_key=log_key, check_sdist=sdist, environment=os.environ)
     if as_json:
-        click.echo(
-            json.dumps({"verdict": "verified", "story": [{"check": check, "fact": fact} for check, fact in story]}, indent=2)
-        )
-        return
-    width = max(len(check) for check, _ in story)
-    for check, fact in story:
-        click.echo(f"  {check:<{width}}  {fact}")
-    click.echo("verified")
+        click.echo(verifying.as_json(verdicts, many=not single))
+    else:
+        verifying.show(verdicts, subject=subject, many=not single)
+    if any(verdict.doubt for verdict in verdicts):
+        sys.exit(VerificationError.exit_code)
+
+
+main.add_command(host)
 
 
 def _check_pythons(tags: Sequence[str]) -> None:

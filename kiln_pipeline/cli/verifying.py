@@ -1,134 +1,169 @@
-"""`kiln verify`: find the wheel, its site and the log key, then ask `stages.verify`. Loads no Dagster and no pandas.
+"""`kiln verify`: find out what is asked about, its site and the log key, then ask the stages. Loads no Dagster and no pandas.
 
-Trust starts at the log's verifier key: given by flag, else pinned on first use per log origin under KILN_HOME.
+Trust starts at the log's verifier key: given by flag, else pinned on first use for each site under KILN_HOME.
 """
 
 import json
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-import requests
+import click
 
+from kiln_pipeline.adapters.environments import installed_distributions
+from kiln_pipeline.adapters.known_logs import KnownLogs
+from kiln_pipeline.adapters.site_reader import SiteReader, get, is_url
 from kiln_pipeline.core import site_layout
-from kiln_pipeline.errors import ObjectNotFound, VerificationError
-from kiln_pipeline.stages.verify import verify_wheel
+from kiln_pipeline.core.locked_files import locked_files
+from kiln_pipeline.core.lockfiles.parse import parse_lock
+from kiln_pipeline.core.provenance.wheel_bundle import parse_bundle
+from kiln_pipeline.errors import ObjectNotFound, Problem, RecipeError, VerificationError
+from kiln_pipeline.stages.verify import verify_offline, verify_wheel
+from kiln_pipeline.stages.verify_many import Site, Verdict, verify_installed, verify_locked
 
-TIMEOUT = (10, 60)
-"""Seconds to connect, and between two bytes."""
-MOST = 2**31
-"""Bytes of the largest answer that is read."""
+
+def is_wheel(subject: str) -> bool:
+    """Return whether `subject` is one wheel, not a lock file or an environment."""
+    return is_url(subject) or subject.endswith(".whl")
 
 
 def verify(
-    wheel: str, *, site: str | None, log_key: str | None, check_sdist: bool, environment: Mapping[str, str]
-) -> tuple[tuple[str, str], ...]:
-    """Return the story of a wheel, (check, fact) by (check, fact). Raises `VerificationError` at the first doubt."""
+    subject: str, *, site: str | None, log_key: str | None, check_sdist: bool, environment: Mapping[str, str]
+) -> tuple[Verdict, ...]:
+    """Return what became of each wheel of ours that `subject` is, names or has installed: none when nothing of it is ours.
+
+    A single wheel's doubt, and what makes all of them doubtful, is raised as a `VerificationError`.
+    """
+    base = site or _site_of(subject)
+    fetch = SiteReader(base)
+    known = _known(environment)
+    pinned = _given(log_key) or known.of_site(base)
+    key = pinned or _published_key(fetch)
+    sdist_fetch = get if check_sdist else None
+    path = Path(subject)
+    where = Site(fetch=fetch, log_key=key, base=_directory(base) if is_url(base) else "", sdist_fetch=sdist_fetch)
+    if is_wheel(subject):
+        data, filename = _read_wheel(subject)
+        story = verify_wheel(data, filename, fetch=fetch, log_key=key, sdist_fetch=sdist_fetch).story
+        verdicts: tuple[Verdict, ...] = (Verdict(subject=filename, story=story),)
+    elif path.is_dir():
+        verdicts = verify_installed(installed_distributions(path), where)
+    else:
+        text = _read_text(path)
+        lock = parse_lock(text, file=subject, read=lambda name: _read_text(Path(name)))
+        verdicts = verify_locked(lock.releases(), locked_files(text, path.name), where)
+    if pinned is None and verdicts and not any(verdict.doubt for verdict in verdicts):
+        known.pin(base, key)
+    return verdicts
+
+
+def verify_alone(
+    wheel: str, *, bundle: str | None, site: str | None, log_key: str | None, environment: Mapping[str, str]
+) -> tuple[Verdict, ...]:
+    """Verify one wheel with nothing but the file that was downloaded with it: `bundle`, or the one beside the wheel.
+
+    The log's key is given, or it is the one pinned for the `site`, or for a log of that name. Raises `VerificationError`.
+    """
+    if is_url(wheel) or not is_wheel(wheel):
+        message = "offline, one wheel is verified: a file that was downloaded, with its .provenance.json"
+        raise RecipeError([Problem(file=wheel, field="", message=message)])
     data, filename = _read_wheel(wheel)
-    base = site or _site_of(wheel)
-    fetch = _fetcher(base)
-    key, pinned = _log_key(log_key, base, fetch, environment)
-    verified = verify_wheel(data, filename, fetch=fetch, log_key=key, sdist_fetch=_get if check_sdist else None)
-    if not pinned:
-        _pin(base, key, environment)
-    return verified.story
+    name = bundle or f"{wheel}.provenance.json"
+    provenance = _read(Path(name), "give --bundle FILE, the .provenance.json that lies beside the wheel on its site")
+    origin = parse_bundle(provenance, name).checkpoint.partition(b"\n")[0].decode("utf-8", "replace")
+    known = _known(environment)
+    key = _given(log_key) or (known.of_site(site) if site else known.of_origin(origin))
+    if key is None:
+        hint = "give --log-key, as you had it from somebody you trust; offline, nothing is trusted on first use"
+        raise VerificationError(subject=origin, reason="no key of a log of this name is known here", hint=hint)
+    return (Verdict(subject=filename, story=verify_offline(data, filename, provenance, log_key=key).story),)
 
 
-def _is_url(text: str) -> bool:
-    return urlsplit(text).scheme in ("http", "https")
+def show(verdicts: Sequence[Verdict], *, subject: str, many: bool) -> None:
+    """Print a story per wheel, and what became of them all."""
+    for verdict in verdicts:
+        if many:
+            click.echo(f"{verdict.subject}: {'REFUSED' if verdict.doubt else 'verified'}")
+        if verdict.doubt:
+            click.echo(f"  {verdict.doubt}")
+        width = max((len(check) for check, _ in verdict.story), default=0)
+        for check, fact in verdict.story:
+            click.echo(f"  {check:<{width}}  {fact}")
+    if not many:
+        click.echo("verified")
+        return
+    refused = sum(bool(verdict.doubt) for verdict in verdicts)
+    summary = f"{len(verdicts) - refused} verified, {refused} refused" if verdicts else "none, so there was nothing to verify"
+    click.echo(f"wheels of this site in {subject}: {summary}")
+
+
+def as_json(verdicts: Sequence[Verdict], *, many: bool) -> str:
+    """Return the verdicts for programs: one object, or for a lock or an environment one with a list of ``wheels``."""
+    rows = [
+        {
+            "wheel": verdict.subject,
+            "verdict": "refused" if verdict.doubt else "verified",
+            "story": [{"check": check, "fact": fact} for check, fact in verdict.story],
+            **({"doubt": verdict.doubt} if verdict.doubt else {}),
+        }
+        for verdict in verdicts
+    ]
+    refused = any(verdict.doubt for verdict in verdicts)
+    whole = {"verdict": "refused" if refused else "verified" if rows else "nothing to verify", "wheels": rows}
+    return json.dumps(whole if many else rows[0], indent=2)
+
+
+def _site_of(subject: str) -> str:
+    """Return the site that a wheel lies in: what is above its ``wheels/``."""
+    if is_url(subject):
+        base, found, _ = subject.rpartition("/wheels/")
+        if found:
+            return f"{base}/"
+    elif subject.endswith(".whl"):
+        folder = Path(subject).resolve().parent
+        if folder.name == "wheels":
+            return str(folder.parent)
+        _read(Path(subject), "give a wheel's path or URL, a lock file, or a virtual environment")
+        hint = "say which site with --site DIR_OR_URL, or use --offline"
+        raise VerificationError(subject=subject, reason="it does not lie in the wheels/ of a site", hint=hint)
+    message = "which site are its wheels from? Say it with --site DIR_OR_URL"
+    raise RecipeError([Problem(file=subject, field="", message=message)])
+
+
+def _published_key(fetch: SiteReader) -> str:
+    try:
+        return fetch(site_layout.LOG_KEY).decode("utf-8", errors="replace").strip()
+    except ObjectNotFound:
+        raise VerificationError(subject=site_layout.LOG_KEY, reason="it is missing", hint="is this a site of kiln's?") from None
+
+
+def _given(log_key: str | None) -> str | None:
+    """Return the key given by flag: itself, or the file that holds it."""
+    if log_key is None or "+" in log_key:
+        return log_key
+    return _read_text(Path(log_key)).strip()
+
+
+def _known(environment: Mapping[str, str]) -> KnownLogs:
+    return KnownLogs(Path(environment.get("KILN_HOME", ".kiln")) / "keys" / "known_logs.json")
 
 
 def _read_wheel(wheel: str) -> tuple[bytes, str]:
-    if _is_url(wheel):
-        return _get(wheel), unquote(urlsplit(wheel).path.rpartition("/")[2])
+    if is_url(wheel):
+        return get(wheel), unquote(urlsplit(wheel).path.rpartition("/")[2])
+    return _read(Path(wheel), "give a wheel's path or URL, a lock file, or a virtual environment"), Path(wheel).name
+
+
+def _read_text(path: Path) -> str:
+    return _read(path, "give a wheel's path or URL, a lock file, or a virtual environment").decode("utf-8", "replace")
+
+
+def _read(path: Path, hint: str) -> bytes:
     try:
-        return Path(wheel).read_bytes(), Path(wheel).name
+        return path.read_bytes()
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise VerificationError(subject=wheel, reason=reason, hint="give a wheel's path or URL") from None
+        raise VerificationError(subject=str(path), reason=error.strerror or str(error), hint=hint) from None
 
 
-def _site_of(wheel: str) -> str:
-    """Return the site that a wheel lies in: what is above its ``wheels/``."""
-    if _is_url(wheel):
-        base, found, _ = wheel.rpartition("/wheels/")
-        if found:
-            return f"{base}/"
-    else:
-        folder = Path(wheel).resolve().parent
-        if folder.name == "wheels":
-            return str(folder.parent)
-    raise VerificationError(
-        subject=wheel, reason="it does not lie in the wheels/ of a site", hint="say which site with --site DIR_OR_URL"
-    )
-
-
-def _fetcher(base: str) -> Callable[[str], bytes]:
-    if _is_url(base):
-        root = base if base.endswith("/") else f"{base}/"
-        return lambda key: _get(root + key.replace("+", "%2B"))
-
-    def read(key: str) -> bytes:
-        try:
-            return (Path(base) / key).read_bytes()
-        except FileNotFoundError:
-            raise ObjectNotFound(key) from None
-        except OSError as error:
-            raise VerificationError(subject=key, reason=error.strerror or str(error)) from None
-
-    return read
-
-
-def _get(url: str) -> bytes:
-    try:
-        with requests.get(url, timeout=TIMEOUT, stream=True, headers={"Accept-Encoding": "identity"}) as answer:
-            if answer.status_code == requests.codes.not_found:
-                raise ObjectNotFound(url)
-            answer.raise_for_status()
-            body = bytearray()
-            for chunk in answer.iter_content(2**20):
-                body += chunk
-                if len(body) > MOST:
-                    raise VerificationError(subject=url, reason=f"the answer is over {MOST} bytes")
-            return bytes(body)
-    except requests.RequestException as error:
-        raise VerificationError(
-            subject=url, reason=f"could not be fetched: {error}", hint="verification fails closed; try again"
-        ) from None
-
-
-def _log_key(given: str | None, base: str, fetch: Callable[[str], bytes], environment: Mapping[str, str]) -> tuple[str, bool]:
-    """Return (vkey, whether it was trusted before)."""
-    if given is not None:
-        path = Path(given)
-        return (path.read_text(encoding="utf-8").strip() if "+" not in given and path.is_file() else given), True
-    pins = _pins(environment)
-    if base in pins:
-        return pins[base], True
-    return fetch(site_layout.LOG_KEY).decode("utf-8", errors="replace").strip(), False
-
-
-def _pin_file(environment: Mapping[str, str]) -> Path:
-    return Path(environment.get("KILN_HOME", ".kiln")) / "keys" / "known_logs.json"
-
-
-def _pins(environment: Mapping[str, str]) -> dict[str, str]:
-    path = _pin_file(environment)
-    try:
-        pins = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise VerificationError(subject=str(path), reason=f"unreadable: {error}", hint="mend it, or give --log-key") from None
-    if not isinstance(pins, dict) or not all(isinstance(value, str) for value in pins.values()):
-        raise VerificationError(subject=str(path), reason="it is no table of sites and keys", hint="mend it, or give --log-key")
-    return {str(site): str(key) for site, key in pins.items()}
-
-
-def _pin(base: str, key: str, environment: Mapping[str, str]) -> None:
-    path = _pin_file(environment)
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    aside = path.with_name(f"{path.name}.{os.getpid()}")
-    aside.write_text(json.dumps({**_pins(environment), base: key}, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    aside.replace(path)
+def _directory(base: str) -> str:
+    return base if base.endswith("/") else f"{base}/"

@@ -37,6 +37,26 @@ class Verification:
     story: Story
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PageFile:
+    """One file that a project page lists, ours or upstream's."""
+
+    filename: str
+    sha256: str
+    """Empty when the page has none."""
+    url: str
+
+    @property
+    def ours(self) -> bool:
+        """Whether the page says that it lies among our wheels."""
+        return self.url == f"../../{quote(site_layout.wheel(self.filename))}"
+
+
+def project_files(project: str, *, fetch: Fetch, log_key: str) -> tuple[PageFile, ...]:
+    """Return what the project's signed page lists. Raises `VerificationError`, also when there is no such page."""
+    return _signed_files(project, VerifierKey.parse(log_key), fetch)
+
+
 def verify_offline(wheel_bytes: bytes, filename: str, provenance: bytes, *, log_key: str) -> Verification:
     """Verify a wheel with nothing but the provenance file that was downloaded with it.
 
@@ -85,12 +105,12 @@ def compare_index_with_log(site: ObjectStore, attempts: Sequence[Attempt], proje
         own = {name: attempt for name, attempt in logged.items() if attempt.release.project == project}
         if not own and not site.exists(key):
             continue
-        listed = {name: (sha256, url) for name, sha256, url in _listed(_get(site.get, key), key)}
-        for name, (sha256, url) in sorted(listed.items()):
-            if name not in own and url == f"../../{quote(site_layout.wheel(name))}":
+        listed = {file.filename: file for file in _listed(_get(site.get, key), key)}
+        for name, file in sorted(listed.items()):
+            if name not in own and file.ours:
                 differences.append((name, "the page lists it, and the audit log does not know it"))
-            elif name in own and sha256 != own[name].wheel_sha256:
-                differences.append((name, f"the page says sha256 {sha256}, the audit log {own[name].wheel_sha256}"))
+            elif name in own and file.sha256 != own[name].wheel_sha256:
+                differences.append((name, f"the page says sha256 {file.sha256}, the audit log {own[name].wheel_sha256}"))
         for name in sorted(own):
             if name not in listed:
                 differences.append((name, "the audit log has it, and the page does not list it"))
@@ -153,6 +173,14 @@ def _check_log(bundle: WheelBundle, then: Checkpoint, key: VerifierKey, fetch: F
 
 def _check_page(facts: WheelFacts, project: str, key: VerifierKey, fetch: Fetch) -> str:
     """Check the project's pages against their attestation, and that they list this very file."""
+    hashes = [file.sha256 for file in _signed_files(project, key, fetch) if file.filename == facts.filename]
+    if hashes != [facts.sha256]:
+        raise VerificationError(subject=f"simple/{project}/", reason=f"it does not list {facts.filename} once, with its sha256")
+    return f"simple/{project}/ lists it with this sha256, signed by {key.name}"
+
+
+def _signed_files(project: str, key: VerifierKey, fetch: Fetch) -> tuple[PageFile, ...]:
+    """Return the files on the project's pages, which are the ones that the publisher signed."""
     log_id = key_id(key.public_key)
     attestation = _get(fetch, site_layout.project_attestation(project))
     statement = read_page_statement(open_envelope(attestation, keys={log_id: key.public_key}, required=[log_id]))
@@ -167,10 +195,7 @@ def _check_page(facts: WheelFacts, project: str, key: VerifierKey, fetch: Fetch)
             reason="its pages are not the ones that the publisher signed",
             hint="if they are being published just now, try again; else they were altered",
         )
-    hashes = [sha256 for name, sha256, _ in _listed(pages["index.json"], f"simple/{project}/") if name == facts.filename]
-    if hashes != [facts.sha256]:
-        raise VerificationError(subject=f"simple/{project}/", reason=f"it does not list {facts.filename} once, with its sha256")
-    return f"simple/{project}/ lists it with this sha256, signed by {key.name}"
+    return tuple(_listed(pages["index.json"], f"simple/{project}/"))
 
 
 def _check_sdist(statement: Statement, sdist_fetch: Callable[[str], bytes]) -> None:
@@ -183,13 +208,14 @@ def _check_sdist(statement: Statement, sdist_fetch: Callable[[str], bytes]) -> N
         )
 
 
-def _listed(page: bytes, subject: str) -> Iterator[tuple[str, str, str]]:
-    """Yield (filename, sha256, url) of each file of a project page in JSON (PEP 691)."""
+def _listed(page: bytes, subject: str) -> Iterator[PageFile]:
+    """Yield each file of a project page in JSON (PEP 691)."""
     files = Table(parse(page, subject), subject, fields=None)
     for number, item in enumerate(files.items("files")):
         file = Table(item, subject, fields=None, path=f"files[{number}]")
         hashes = file.table("hashes", fields=None)
-        yield file.text("filename"), hashes.text("sha256") if "sha256" in hashes.plain() else "", file.text("url")
+        sha256 = hashes.text("sha256") if "sha256" in hashes.plain() else ""
+        yield PageFile(filename=file.text("filename"), sha256=sha256, url=file.text("url"))
 
 
 def _get(fetch: Fetch, key: str) -> bytes:
