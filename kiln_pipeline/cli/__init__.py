@@ -132,7 +132,7 @@ def up(port: int, site_port: int, automation: bool) -> None:
         "KILN_AUTOMATION": "1" if automation else os.environ.get("KILN_AUTOMATION", "0"),
     }
     with _terminated_as_interrupt():
-        sys.exit(serve_until_stopped(Path.cwd(), workspace.home / "site", port, site_port, environment, click.echo))
+        sys.exit(serve_until_stopped(Path.cwd(), workspace.served_site, port, site_port, environment, click.echo))
 
 
 @main.command()
@@ -161,6 +161,54 @@ def missing(
         click.echo(json.dumps(rows, indent=2, default=str))
     else:
         report.missing_table(console(sys.stdout), rows, title="missing wheels")
+
+
+@main.command()
+@click.argument("release", metavar="PROJECT==VERSION")
+@click.argument("identifier", metavar="IDENTIFIER")
+@click.option("--json", "as_json", is_flag=True, help="The whole answer as one JSON object, for programs.")
+def explain(release: str, identifier: str, as_json: bool) -> None:
+    """Say why one release has, lacks or cannot have a wheel for IDENTIFIER, such as cp310-macosx_arm64.
+
+    Any project upstream can be asked about, tracked or not: the verdict, the rule that gave it, and every upstream file with
+    what it lacks.
+    """
+    from kiln_pipeline.adapters.terminal import console
+    from kiln_pipeline.cli import explaining
+
+    answer = explaining.explanation(_workspace(), release, identifier)
+    if as_json:
+        click.echo(json.dumps(answer.as_dict(), indent=2))
+    else:
+        explaining.show(console(sys.stdout), answer)
+
+
+@main.command("lock-check")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--target", "targets", multiple=True, required=True, metavar="IDENTIFIER", help="Such as cp312-macosx_arm64. Repeatable."
+)
+@click.option("--index-url", metavar="URL", help="Our simple index; without it, what this folder's audit log says is published.")
+@click.option("--json", "as_json", is_flag=True, help="The whole report as one JSON object, for programs.")
+def lock_check(file: Path, targets: tuple[str, ...], index_url: str | None, as_json: bool) -> None:
+    """Say what a lock would compile on a target, and which of that kiln has or could build.
+
+    FILE is a requirements.txt (pinned), uv.lock, poetry.lock, pdm.lock or pylock.toml. All extras and groups count.
+
+    Exits with 0 when nothing would compile (our index counts as asked), with 1 when something would or a requirement is not
+    pinned. Packages from git, URLs and paths are listed, and do not count.
+    """
+    from kiln_pipeline.adapters.terminal import TerminalProgress, console
+    from kiln_pipeline.cli import lock_checking
+
+    with TerminalProgress() as progress:
+        report = lock_checking.check(_workspace(progress=progress), file, targets, index_url)
+    config = lock_checking.config_for(report, index_url or f"{_workspace().site_url}simple/")
+    if as_json:
+        click.echo(json.dumps(lock_checking.as_dict(report, config), indent=2))
+    else:
+        lock_checking.show(console(sys.stdout), report, config)
+    sys.exit(0 if report.clean else 1)
 
 
 @main.group()
@@ -200,14 +248,14 @@ def new(project: str) -> None:
 @main.command()
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=PORT, show_default=True)
-@click.option("--site", type=click.Path(path_type=Path), help="The site's folder (default: .kiln/site).")
+@click.option("--site", type=click.Path(path_type=Path), help="A folder to serve (default: the workspace's site).")
 def serve(host: str, port: int, site: Path | None) -> None:
     """Serve the site over HTTP, as installers expect it, until Ctrl-C. For development; deploy/ has the real edges."""
     from kiln_pipeline.adapters.site_server import serve as serve_site
 
-    folder = site or _workspace().home / "site"
-    click.echo(f"serving {folder} on http://{host}:{port}/ — pip install --index-url http://{host}:{port}/simple/ …")
-    serve_site(folder, host=host, port=port)
+    served = site or _workspace().served_site
+    click.echo(f"serving {served} on http://{host}:{port}/ — pip install --index-url http://{host}:{port}/simple/ …")
+    serve_site(served, host=host, port=port)
 
 
 @main.command()

@@ -116,6 +116,13 @@ def explain(
     )
 
 
+def as_listed(page: ProjectPage, release: Release) -> Release:
+    """Return the release as `page` writes its version: who asks for 1.0 means 1.0.0 too (PEP 440). Unlisted ones stay as they are."""
+    wanted = Version(release.version)
+    written = (file.version for file in page.files if Version(file.version) == wanted)
+    return replace(release, version=next(written, release.version))
+
+
 def _without_files(page: ProjectPage, release: Release) -> dict[str, Any]:
     """A quarantined project's page lists no file (PEP 792); any other release without files does not exist."""
     if page.status == "quarantined":
