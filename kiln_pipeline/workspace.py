@@ -1,6 +1,8 @@
 """The workspace: every adapter that this host uses, chosen by configuration alone. The one place that reads the environment.
 
     KILN_HOME      where state, site, inbox and keys live (default: .kiln in the working folder)
+    KILN_SITE, KILN_INBOX, KILN_STATE   folders, or s3://bucket/prefix (default: site, inbox and state in KILN_HOME)
+    KILN_S3_ENDPOINT, AWS_*   the S3-compatible service of those that are in buckets, and the credentials for it
     KILN_RECIPES   the recipes folder (default: recipes in the working folder)
     KILN_UPSTREAM  the upstream simple index (default: the public one)
     KILN_ORIGIN    the audit log's origin, unique to it (default: kiln.invalid/embedded)
@@ -30,6 +32,8 @@ from kiln_pipeline.adapters.directory import DirectoryStore, exclusive
 from kiln_pipeline.adapters.hosts_file import load_hosts
 from kiln_pipeline.adapters.keys import FileSigner, load_or_create
 from kiln_pipeline.adapters.recipe_folder import load_recipes
+from kiln_pipeline.adapters.s3 import S3Store
+from kiln_pipeline.adapters.s3_client import parse_location
 from kiln_pipeline.adapters.upstream import SimpleApiUpstream
 from kiln_pipeline.adapters.zig import ZigBuilder
 from kiln_pipeline.core.attempts import Attempt
@@ -86,9 +90,9 @@ class Workspace:
         return cls(
             home=home,
             recipes_folder=folder / environment.get("KILN_RECIPES", "recipes"),
-            site=DirectoryStore(home / "site"),
-            inbox=DirectoryStore(home / "inbox"),
-            state=DirectoryStore(home / "state"),
+            site=_store("KILN_SITE", environment, folder, home / "site"),
+            inbox=_store("KILN_INBOX", environment, folder, home / "inbox"),
+            state=_store("KILN_STATE", environment, folder, home / "state"),
             upstream=SimpleApiUpstream(endpoint),
             builders=(builders[chosen],) if chosen else tuple(builders.values()),
             host_name=environment.get("KILN_HOST") or host_name(),
@@ -141,6 +145,11 @@ class Workspace:
         with exclusive(self.home / "locks" / what, f"writing the {what}"):
             yield
 
+    @property
+    def served_site(self) -> Path | ObjectStore:
+        """What a web server on this host serves: the site's folder, or the store itself when it is in none."""
+        return self.site.folder if isinstance(self.site, DirectoryStore) else self.site
+
     def attempts(self) -> tuple[Attempt, ...]:
         """Every attempt in the audit log, oldest first."""
         return load_attempts(self.state, self.site)
@@ -157,6 +166,14 @@ class Workspace:
     def platform(self) -> Platform:
         """The platform of this host, for `kiln run`. Raises `BuildError` when it is none of kiln's."""
         return host_platform(platform.system(), platform.machine(), platform.libc_ver()[0])
+
+
+def _store(variable: str, environment: Mapping[str, str], folder: Path, default: Path) -> ObjectStore:
+    """Return the store that `variable` names. Raises `RecipeError` for an address that is none."""
+    where = environment.get(variable)
+    if where and "://" in where:
+        return S3Store(parse_location(where, environment, source=variable))
+    return DirectoryStore((folder / where).resolve() if where else default)
 
 
 def host_platform(system: str, machine: str, libc: str) -> Platform:

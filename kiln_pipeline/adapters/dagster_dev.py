@@ -9,14 +9,14 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from kiln_pipeline.adapters.site_server import SiteServer
+from kiln_pipeline.adapters.site_server import Site, SiteServer
 
 PATIENCE = 20.0
 """Seconds that the child gets to end after a signal, before it is killed."""
 
 
 def serve_until_stopped(
-    folder: Path, site: Path, port: int, site_port: int, environment: Mapping[str, str], say: Callable[[str], None]
+    folder: Path, site: Site, port: int, site_port: int, environment: Mapping[str, str], say: Callable[[str], None]
 ) -> int:
     """Run both until the child ends or this process is interrupted; return the exit code for the shell."""
     command = [sys.executable, "-m", "dagster", "dev", "-w", "workspace.yaml", "-h", "127.0.0.1", "-p", str(port)]

@@ -48,6 +48,9 @@ class DirectoryStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
+    def __str__(self) -> str:
+        return str(self.folder)
+
     def get(self, key: str) -> bytes:
         try:
             return self._path(key).read_bytes()

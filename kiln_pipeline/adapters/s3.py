@@ -47,6 +47,9 @@ class S3Store:
         self._client, self._threads = client, threads
         self._multipart_from, self._part_size = multipart_from, part_size
 
+    def __str__(self) -> str:
+        return str(self.location)
+
     def get(self, key: str) -> bytes:
         target = self._target(key)
 

@@ -1,7 +1,8 @@
-"""The published folder over HTTP, for development, tests and `kiln run`'s proof: what any edge in front of the site must do.
+"""The published site over HTTP, for development, tests and `kiln run`'s proof: what any edge in front of it must do.
 
-JSON or HTML by the Accept header, 404 for unknown projects, one spelling of each name, conditional and range requests. In
-production nginx or an object store's edge does this (see ``deploy/``). No page is made here, the greeting at the root apart.
+JSON or HTML by the Accept header, 404 for unknown projects, one spelling of each name, conditional and range requests (these
+from a folder only). In production nginx or an object store's edge does this (see ``deploy/``). No page is made here, the
+greeting at the root apart.
 """
 
 import contextlib
@@ -27,8 +28,11 @@ from starlette.staticfiles import NotModifiedResponse
 
 from kiln_pipeline.core.distributions import project_name
 from kiln_pipeline.core.site_layout import HTML, IMMUTABLE, SIMPLE_JSON, headers
-from kiln_pipeline.errors import StoreError
+from kiln_pipeline.errors import ObjectNotFound, StoreError
+from kiln_pipeline.ports import ObjectStore
 
+Site = Path | ObjectStore
+"""A folder, or any other store: its objects are read whole for each request, which serves a person, not a public."""
 SIMPLE_HTML = "application/vnd.pypi.simple.v1+html"
 _LATEST = {
     "application/vnd.pypi.simple.latest+json": SIMPLE_JSON,
@@ -70,16 +74,16 @@ def _q(parameters: Sequence[str]) -> float:
     return 1.0
 
 
-def site_app(folder: Path) -> Starlette:
-    """Return the application that serves `folder`, which may be empty or absent until the first publish."""
+def site_app(site: Site) -> Starlette:
+    """Return the application that serves `site`, which may be empty or absent until the first publish."""
 
     def answer(request: Request) -> Response:  # not async: Starlette runs it in a thread, and it may read files
-        return _answer(folder, request)
+        return _answer(site, request)
 
     return Starlette(routes=[Route("/{path:path}", answer, methods=["GET"])])
 
 
-def _answer(folder: Path, request: Request) -> Response:
+def _answer(site: Site, request: Request) -> Response:
     path: str = request.path_params["path"]
     parts = path.split("/")
     if any(part.startswith(".") or "\\" in part or "\0" in part for part in parts) or "" in parts[:-1]:
@@ -89,45 +93,62 @@ def _answer(folder: Path, request: Request) -> Response:
             normal = project_name(parts[1])
             if normal != parts[1]:
                 return _redirect(request, "/".join(["simple", normal, *(parts[2:] or [""])]))
-    target = folder / path
-    if not path or target.is_dir():
+    if not path or _is_folder(site, path):
         if parts[-1]:
             return _redirect(request, path + "/")
-        return _page(folder, path, request)
-    return _file(folder, path, request)
+        return _page(site, path, request)
+    return _file(site, path, request)
 
 
-def _page(folder: Path, path: str, request: Request) -> Response:
+def _is_folder(site: Site, path: str) -> bool:
+    if isinstance(site, Path):
+        return (site / path).is_dir()
+    # a bucket has no folders, and only those with an index have an address
+    return path.endswith("/") or ("." not in path.rpartition("/")[2] and site.exists(f"{path}/index.html"))
+
+
+def _page(site: Site, path: str, request: Request) -> Response:
     """Answer with the index of the folder `path` (empty, or ending in a slash)."""
     if not path.startswith("simple/"):
-        if not path and not (folder / "index.html").is_file():
+        if not path and not _has_index(site):
             return _greeting(request)
-        return _file(folder, path + "index.html", request)
+        return _file(site, path + "index.html", request)
     kind = negotiate(",".join(request.headers.getlist("accept")))
     name = "index.json" if kind == SIMPLE_JSON else "index.html"
     more = {"Vary": "Accept", "Content-Type": HTML if kind == "text/html" else kind}
-    return _file(folder, path + name, request, more)
+    return _file(site, path + name, request, more)
 
 
-def _file(folder: Path, key: str, request: Request, more: dict[str, str] | None = None) -> Response:
+def _has_index(site: Site) -> bool:
+    return (site / "index.html").is_file() if isinstance(site, Path) else site.exists("index.html")
+
+
+def _file(site: Site, key: str, request: Request, more: dict[str, str] | None = None) -> Response:
     """Answer with one object, or 404. Links that lead out of the folder are not followed."""
-    target = folder / key
     try:
-        found = target.stat()
-        if not stat.S_ISREG(found.st_mode) or not target.resolve().is_relative_to(folder.resolve()):
-            return _absent(key)
-        response: Response
-        if headers(key)["Cache-Control"] == IMMUTABLE:
-            response = FileResponse(target, headers=headers(key), stat_result=found)
-        else:
-            # read whole: a publish may replace it between the size in the header and the body
-            data = target.read_bytes()
-            response = Response(data, headers={**headers(key), "ETag": f'"{hashlib.sha256(data).hexdigest()}"', **(more or {})})
-    except OSError:
+        response = _read(site / key, site, key, more) if isinstance(site, Path) else _whole(site.get(key), key, more)
+    except (OSError, ObjectNotFound):
         return _absent(key)
+    except StoreError as error:
+        return PlainTextResponse(f"{error}\n", status_code=502)
     if _is_current(response.headers["etag"], request.headers.get("if-none-match", "")):
         return NotModifiedResponse(response.headers)
     return response
+
+
+def _read(target: Path, folder: Path, key: str, more: dict[str, str] | None) -> Response:
+    """Answer with a file of the folder. Raises `OSError` when there is none, or a link leads out."""
+    found = target.stat()
+    if not stat.S_ISREG(found.st_mode) or not target.resolve().is_relative_to(folder.resolve()):
+        raise FileNotFoundError(target)
+    if headers(key)["Cache-Control"] == IMMUTABLE:
+        return FileResponse(target, headers=headers(key), stat_result=found)
+    # read whole: a publish may replace it between the size in the header and the body
+    return _whole(target.read_bytes(), key, more)
+
+
+def _whole(data: bytes, key: str, more: dict[str, str] | None) -> Response:
+    return Response(data, headers={**headers(key), "ETag": f'"{hashlib.sha256(data).hexdigest()}"', **(more or {})})
 
 
 def _is_current(etag: str, known: str) -> bool:
@@ -154,24 +175,24 @@ def _greeting(request: Request) -> Response:
     )
 
 
-def serve(folder: Path, host: str = "127.0.0.1", port: int = 8000) -> None:
-    """Serve `folder` until the process is interrupted. Raises `StoreError` when the port cannot be had."""
+def serve(site: Site, host: str = "127.0.0.1", port: int = 8000) -> None:
+    """Serve `site` until the process is interrupted. Raises `StoreError` when the port cannot be had."""
     with _listen(host, port) as listener:
-        _server(folder, access_log=True, log_level="info").run(sockets=[listener])
+        _server(site, access_log=True, log_level="info").run(sockets=[listener])
 
 
 class SiteServer:
-    """A context manager that serves `folder` from a thread, on a free port when `port` is 0; `url` ends in a slash."""
+    """A context manager that serves `site` from a thread, on a free port when `port` is 0; `url` ends in a slash."""
 
-    def __init__(self, folder: Path, *, host: str = "127.0.0.1", port: int = 0) -> None:
-        self._folder, self._host, self._port = folder, host, port
+    def __init__(self, site: Site, *, host: str = "127.0.0.1", port: int = 0) -> None:
+        self._site, self._host, self._port = site, host, port
         self.url = ""
 
     def __enter__(self) -> Self:
         self._listener = _listen(self._host, self._port)
         host = f"[{self._host}]" if ":" in self._host else self._host
         self.url = f"http://{host}:{self._listener.getsockname()[1]}/"
-        self._server = _server(self._folder, access_log=False, log_level="warning")
+        self._server = _server(self._site, access_log=False, log_level="warning")
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._listener]}, daemon=True)
         self._thread.start()
         while not self._server.started:
@@ -187,11 +208,11 @@ class SiteServer:
         self._listener.close()
 
 
-def _server(folder: Path, *, access_log: bool, log_level: str) -> uvicorn.Server:
+def _server(site: Site, *, access_log: bool, log_level: str) -> uvicorn.Server:
     # no lifespan, no websockets: there is nothing to start or stop, and connections that idle must not hold up the end
     return uvicorn.Server(
         uvicorn.Config(
-            site_app(folder), access_log=access_log, log_level=log_level, lifespan="off", ws="none", timeout_graceful_shutdown=3
+            site_app(site), access_log=access_log, log_level=log_level, lifespan="off", ws="none", timeout_graceful_shutdown=3
         )
     )
 

@@ -144,7 +144,7 @@ def outcome(
         _prove(progress, workspace, asked, attempts, new)
     failed = sum(attempt.outcome is Outcome.FAILED for attempt in new)
     if failed:
-        console.print(f"{failed} failed attempt(s) on record; logs: {workspace.home / 'site' / 'audit' / 'logs'}", soft_wrap=True)
+        console.print(f"{failed} failed attempt(s) on record; logs: {workspace.site}, audit/logs", soft_wrap=True)
     console.print(
         "next: [bold]kiln up[/bold] shows it all in Dagster; [bold]kiln verify[/bold] .kiln/site/wheels/… follows a wheel back"
     )
@@ -167,7 +167,7 @@ def _prove(
         progress.console.print(f"no wheel of ours for {own} on {workspace.platform()} to prove")
         return
     attempt = candidates[0]
-    with SiteServer(workspace.home / "site") as server:
+    with SiteServer(workspace.served_site) as server:
         progress.step(f"proving {attempt.wheel}: pip installs it over HTTP in a throw-away environment")
         modules = top_level_modules(workspace.site.get(site_layout.wheel(attempt.wheel)))
         proof = install_and_import(attempt.release, filename=attempt.wheel, modules=modules, index_url=f"{server.url}simple/")
@@ -175,7 +175,5 @@ def _prove(
         f"[green]proved[/green] {proof.command} took {attempt.wheel}; imported {proof.imported}", soft_wrap=True
     )
     lasting = f"{workspace.site_url}simple/"
-    progress.console.print(
-        f"site:  [bold]kiln serve[/bold] puts {workspace.home / 'site'} on {workspace.site_url}", soft_wrap=True
-    )
+    progress.console.print(f"site:  [bold]kiln serve[/bold] puts {workspace.site} on {workspace.site_url}", soft_wrap=True)
     progress.console.print(f"then:  pip install --index-url {lasting} {attempt.release}", soft_wrap=True)

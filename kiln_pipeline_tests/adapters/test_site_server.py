@@ -237,6 +237,39 @@ def test_the_root_greets_with_the_line_to_type_until_there_is_a_page(tmp_path: P
         assert ask(empty_server, "/")[2] == b"own"
 
 
+class BrokenStore(MemoryStore):
+    def get(self, key: str) -> bytes:
+        raise StoreError(key=key, reason="the service answered 500")
+
+
+def test_a_site_in_a_bucket_is_read_through(server: SiteServer, tmp_path: Path) -> None:
+    """The same status, headers and bytes as from a folder, wheels' ETags apart."""
+    publish_wheels(tmp_path, WHEEL)
+    folder, store = DirectoryStore(tmp_path), MemoryStore()
+    store.put_many([(key, folder.get(key)) for key in folder.keys()])
+    with SiteServer(tmp_path) as one, SiteServer(store) as other:
+        for path in (
+            "/simple/",
+            "/simple/foo/",
+            "/simple/foo",
+            "/simple/Foo/",
+            "/simple/none/",
+            "/",
+            "/nothing/",
+            f"/wheels/{WHEEL[0]}",
+        ):
+            for accept in (PIP, "text/html"):
+                ours, theirs = (ask(each, path, Accept=accept) for each in (one, other))
+                for name in ("date", "etag", "last-modified", "accept-ranges"):
+                    ours[1].pop(name, None), theirs[1].pop(name, None)
+                assert ours[:2] == theirs[:2]
+                assert ours[2].replace(one.url.encode(), b"") == theirs[2].replace(other.url.encode(), b"")
+        etag = ask(other, "/simple/foo/")[1]["etag"]
+        assert ask(other, "/simple/foo/", If_None_Match=etag)[0] == 304
+    with SiteServer(BrokenStore()) as broken:
+        assert ask(broken, "/simple/foo/")[0] == 502
+
+
 def test_a_port_that_is_taken_is_told(server: SiteServer) -> None:
     port = urlsplit(server.url).port
     with pytest.raises(StoreError) as caught, SiteServer(Path(), port=port or 0):
