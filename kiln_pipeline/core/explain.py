@@ -117,7 +117,7 @@ def explain(
 
 
 def as_listed(page: ProjectPage, release: Release) -> Release:
-    """Return the release as `page` writes its version: who asks for 1.0 means 1.0.0 too (PEP 440). Unlisted ones stay as they are."""
+    """Return the release as `page` writes its version: 1.0 is 1.0.0 too (PEP 440). An unlisted one stays as it is."""
     wanted = Version(release.version)
     written = (file.version for file in page.files if Version(file.version) == wanted)
     return replace(release, version=next(written, release.version))
