@@ -17,9 +17,9 @@ def assemble(workspace: Workspace, *, automation: bool = False) -> dg.Definition
     """Return kiln's definitions over `workspace`; with `automation` schedules and sensors are on from the start."""
     return dg.Definitions(
         assets=[metadata.release_metadata, metadata.missing_wheels, wheels.wheels, publishing.audit_log, publishing.simple_index],
-        asset_checks=[checks.upstream_answers, checks.index_matches_log],
-        jobs=[jobs.refresh, jobs.publish, jobs.build_wheel],
-        schedules=[schedules.hourly_refresh(automation)],
+        asset_checks=[checks.upstream_answers, checks.log_inclusion, checks.index_matches_log],
+        jobs=[jobs.refresh, jobs.publish, jobs.build_wheel, jobs.audit],
+        schedules=[schedules.hourly_refresh(automation), schedules.daily_audit(automation)],
         sensors=[
             sensors.new_releases(automation),
             sensors.missing_wheels_to_build(automation),

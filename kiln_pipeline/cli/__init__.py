@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 import click
 
-from kiln_pipeline.cli.auditing import host
+from kiln_pipeline.cli.auditing import audit, host
 from kiln_pipeline.errors import KilnError, Problem, RecipeError, UpstreamError, VerificationError
 
 SOME_BUILDS_FAILED = 10
@@ -291,6 +291,7 @@ def verify(
         sys.exit(VerificationError.exit_code)
 
 
+main.add_command(audit)
 main.add_command(host)
 
 

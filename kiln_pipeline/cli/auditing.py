@@ -1,6 +1,7 @@
 """`kiln audit …` and `kiln host …`: thin commands over the stages of the audit trail. Loads no Dagster."""
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,38 @@ def _workspace(**replacements: Any) -> Any:
     from kiln_pipeline.workspace import Workspace
 
     return Workspace.from_environment(Path.cwd(), os.environ, **replacements)
+
+
+@click.group()
+def audit() -> None:
+    """Hold the site against its log, and hand the trail on."""
+
+
+@audit.command("check")
+@click.option("--full", is_flag=True, help="Read every file again, not only what is new and what is in turn.")
+@click.option("--log-key", metavar="VKEY", help="The audit log's verifier key (default: that of this workspace's own key).")
+def check(full: bool, log_key: str | None) -> None:
+    """Verify the whole site against the log, and the log against itself. Exits with 6 when anything differs.
+
+    Each run reads what is new since the last one and a seventh of the rest, looks for every file, and compares every page. It
+    can be ended at any time; the next one goes on from there.
+    """
+    from kiln_pipeline.adapters.terminal import TerminalProgress
+    from kiln_pipeline.core.audit_log.checkpoint import VerifierKey
+    from kiln_pipeline.errors import VerificationError
+    from kiln_pipeline.stages.audit import audit as run
+
+    with TerminalProgress() as progress:
+        workspace = _workspace(progress=progress)
+        key = log_key or str(VerifierKey.of(workspace.log_key))
+        report = run(site=workspace.site, state=workspace.state, log_key=key, full=full, progress=progress)
+    for name, difference in report.differences:
+        click.echo(f"{name}: {difference}")
+    click.echo(
+        f"{report.size} entries, {report.read} read now, {report.verified} verified; {len(report.differences)} differences"
+    )
+    if report.differences:
+        sys.exit(VerificationError.exit_code)
 
 
 @click.group()

@@ -1,14 +1,12 @@
-"""Asset checks: what must hold whenever an asset has been materialised."""
-
-import json
+"""Asset checks: what must hold whenever an asset has been materialised. A blocking one keeps what comes after it from running."""
 
 import dagster as dg
 
-from kiln_pipeline.core import site_layout
-from kiln_pipeline.core.index_entries import vouched_attempts
-from kiln_pipeline.core.simple_index.model import QUARANTINED
+from kiln_pipeline.core.audit_log.checkpoint import VerifierKey
 from kiln_pipeline.defs.presentation import preview
 from kiln_pipeline.stages import detect
+from kiln_pipeline.stages.audit import unproven
+from kiln_pipeline.stages.audit_site import expected_on_pages
 from kiln_pipeline.stages.verify import compare_index_with_log
 from kiln_pipeline.workspace import Workspace
 
@@ -24,13 +22,20 @@ def upstream_answers(kiln: dg.ResourceParam[Workspace]) -> dg.AssetCheckResult:
     )
 
 
-@dg.asset_check(asset="simple_index", description="Every wheel of ours on a page is in the audit log, with the same hash.")
+@dg.asset_check(
+    asset="audit_log", blocking=True, description="The provenance file of every wheel proves its entry in the log as it is now."
+)
+def log_inclusion(kiln: dg.ResourceParam[Workspace]) -> dg.AssetCheckResult:
+    found = unproven(kiln.site, str(VerifierKey.of(kiln.log_key)), kiln.attempts())
+    rows = [{"file": key, "reason": reason} for key, reason in found]
+    return dg.AssetCheckResult(passed=not rows, metadata={"unproven": preview(rows, "file", "reason") if rows else "none"})
+
+
+@dg.asset_check(
+    asset="simple_index", blocking=True, description="Every wheel of ours on a page is in the audit log, with the same hash."
+)
 def index_matches_log(kiln: dg.ResourceParam[Workspace]) -> dg.AssetCheckResult:
-    published = json.loads(kiln.site.get(site_layout.SIMPLE_ROOT_JSON))["projects"]
-    attempts = vouched_attempts(kiln.attempts(), detect.load_metadata(kiln.state))
-    # a quarantined project's page offers nothing, ours included (PEP 792)
-    quarantined = {row["project"] for row in detect.load_projects(kiln.state).to_pylist() if row["status"] == QUARANTINED}
-    projects = {project["name"] for project in published} - quarantined
+    attempts, projects = expected_on_pages(kiln.site, kiln.state, kiln.attempts())
     differences = compare_index_with_log(kiln.site, attempts, projects)
     rows = [{"file": name, "difference": text} for name, text in differences]
     return dg.AssetCheckResult(passed=not rows, metadata={"differences": preview(rows, "file", "difference") if rows else "none"})

@@ -3,12 +3,14 @@
 import dagster as dg
 from pydantic import Field
 
+from kiln_pipeline.core.audit_log.checkpoint import VerifierKey
 from kiln_pipeline.core.platforms import Platform
 from kiln_pipeline.defs.assets.publishing import take_in, write_pages
 from kiln_pipeline.defs.assets.wheels import build_all, describe
-from kiln_pipeline.defs.presentation import RunProgress, failure
+from kiln_pipeline.defs.presentation import RunProgress, failure, preview
 from kiln_pipeline.errors import KilnError
 from kiln_pipeline.stages.ad_hoc import ad_hoc_plan
+from kiln_pipeline.stages.audit import audit as check_against_log
 from kiln_pipeline.workspace import Workspace
 
 # one run at a time may write the tables, the log and the pages: see concurrency in dagster.yaml
@@ -45,6 +47,30 @@ class AdHocBuild(dg.Config):
     platform: str = Field(
         default="", description=f"One of {', '.join(Platform)}; empty means the platform of the host that runs this."
     )
+
+
+@dg.op(description="Verify the site against the log and the log against itself; any difference fails the run.")
+def check_site(context: dg.OpExecutionContext, kiln: dg.ResourceParam[Workspace]) -> dg.Output[int]:
+    progress = RunProgress(context.log, kiln.progress)
+    try:
+        key = str(VerifierKey.of(kiln.log_key))
+        report = check_against_log(site=kiln.site, state=kiln.state, log_key=key, full=False, progress=progress)
+    except KilnError as error:
+        raise failure(error) from None
+    rows = [{"what": name, "difference": difference} for name, difference in report.differences]
+    metadata: dict[str, dg.MetadataValue | int] = {"entries": report.size, "read": report.read, "verified": report.verified}
+    if rows:
+        metadata["differences"] = preview(rows, "what", "difference")
+        raise dg.Failure(description=f"{rows[0]['what']}: {rows[0]['difference']}", metadata=metadata, allow_retries=False)
+    return dg.Output(report.verified, metadata=metadata)
+
+
+@dg.job(
+    description="Re-verify the site against the audit log: what is new, a seventh of the rest, every page. Writes nothing to it.",
+    tags=WRITES_SITE,  # it would take a publish that is under way for a difference
+)
+def audit() -> None:
+    check_site()
 
 
 @dg.op(description="Build one wheel as asked, whether it is missing or not; the attempt goes to the inbox like any other.")

@@ -5,6 +5,18 @@ import dagster as dg
 from kiln_pipeline.defs import jobs
 
 
+def daily_audit(automation: bool) -> dg.ScheduleDefinition:
+    """Every night: hold the whole site against the log."""
+    status = dg.DefaultScheduleStatus.RUNNING if automation else dg.DefaultScheduleStatus.STOPPED
+    return dg.ScheduleDefinition(
+        name="daily_audit",
+        job=jobs.audit,
+        cron_schedule="41 3 * * *",
+        default_status=status,
+        description="Re-verify the site against the audit log, at 03:41 UTC; a difference fails the run.",
+    )
+
+
 def hourly_refresh(automation: bool) -> dg.ScheduleDefinition:
     """Every hour: ask upstream for everything that is tracked."""
     status = dg.DefaultScheduleStatus.RUNNING if automation else dg.DefaultScheduleStatus.STOPPED

@@ -1,0 +1,252 @@
+"""Audit: hold the whole site against the log, and the log against itself. Reads everything, repairs nothing.
+
+Each run reads in full what is new since the last one and a seventh of the rest, in turn, so that every published byte is read
+again within a week of daily runs; a full one reads all of it. That no file is gone or unknown, and what the pages say, is looked
+at whole in each run. How far it came is noted after each bundle of the log: one that was cut off goes on from there.
+"""
+
+import hashlib
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from kiln_pipeline.core import site_layout
+from kiln_pipeline.core.attempts import Attempt
+from kiln_pipeline.core.audit_log.checkpoint import VerifierKey, open_checkpoint
+from kiln_pipeline.core.audit_log.entries import LegacyEntry, parse_any_entry
+from kiln_pipeline.core.audit_log.merkle import leaf_hash, tree_root
+from kiln_pipeline.core.audit_log.tiles import WIDTH, TileReader
+from kiln_pipeline.core.provenance.statement import claim_of
+from kiln_pipeline.core.provenance.wheel_bundle import open_recorded, parse_bundle, verify_bundle
+from kiln_pipeline.core.strict_json import Table, canonical, parse
+from kiln_pipeline.core.wheel_contents import read_wheel
+from kiln_pipeline.errors import ObjectNotFound, VerificationError
+from kiln_pipeline.ports import ObjectStore, Progress
+from kiln_pipeline.stages.append import LAST_CHECKPOINT
+from kiln_pipeline.stages.audit_site import Difference, compare_files, compare_pages
+from kiln_pipeline.stages.record import load_attempts
+
+PROGRESS = "audit_progress.json"
+"""Key in the state: how far the log has been verified (`_Watermark`)."""
+_TURN = 7
+"""Runs in which what was verified before is read again."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AuditReport:
+    """What one audit found."""
+
+    size: int
+    """Entries in the log."""
+    read: int
+    """Entries whose files were read by this run."""
+    verified: int
+    """Entries whose files have been read by this run or an earlier one, from the first one on without a gap."""
+    differences: tuple[Difference, ...] = ()
+    """Sorted by key; empty when site and log say the same."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Watermark:
+    size: int = 0
+    """Entries that were verified, from the first one on."""
+    root: str = ""
+    """Root hash (hex) of the tree of those: a log that was rewritten below it is noticed."""
+    turn: int = 0
+    """The entry at which reading again goes on."""
+    full: int = 0
+    """Entries that an unfinished full audit has read; 0 when there is none."""
+
+
+def audit(
+    *,
+    site: ObjectStore,
+    state: ObjectStore,
+    log_key: str,
+    full: bool,
+    progress: Progress,
+) -> AuditReport:
+    """Verify the site against its log; see the module's docstring.
+
+    `log_key` is the log's verifier key. Raises `VerificationError` when the log itself cannot be believed, and `StoreError` when
+    the attempts in it cannot be read: then nothing else can be said. Every other difference is in the report, and what it is
+    about counts as not verified.
+    """
+    mark = _read_mark(state)
+    if not (mark.size or state.exists(LAST_CHECKPOINT) or site.exists(site_layout.CHECKPOINT)):
+        return AuditReport(size=0, read=0, verified=0, differences=tuple(compare_files(site, ())))
+    key, reader = _open(site, log_key)
+    if mark.size > reader.size or (mark.size and tree_root(mark.size, reader.node).hex() != mark.root):
+        reason = f"the log of {reader.size} entries does not continue the one of {mark.size} that was audited before"
+        raise VerificationError(subject="audit log", reason=reason, hint="it was rolled back, rewritten or forked")
+    attempts = load_attempts(state, site)
+    run = _Run(site, state, key, reader, {attempt.index: attempt for attempt in attempts}, progress)
+    run.read_entries(mark, full=full)
+    others = (*compare_files(site, attempts), *compare_pages(site, state, attempts, log_key))
+    # what was read says more of a file than that it is gone
+    found = tuple(sorted((dict(others) | dict(run.differences)).items()))
+    progress.step(f"audit: {run.read} of {reader.size} entries read, {len(found)} differences")
+    return AuditReport(size=reader.size, read=run.read, verified=run.mark.size, differences=found)
+
+
+def unproven(site: ObjectStore, log_key: str, attempts: Sequence[Attempt]) -> tuple[Difference, ...]:
+    """Return (key, reason) for each published wheel whose entry its provenance file does not prove to be in the log as it is."""
+    published = [attempt for attempt in attempts if attempt.wheel]
+    if not published:
+        return ()
+    key, reader = _open(site, log_key)
+    found: list[Difference] = []
+    for attempt in published:
+        try:
+            _check_provenance(attempt, site, key, reader)
+        except VerificationError as error:
+            found.append((site_layout.wheel_provenance(attempt.wheel), str(error)))
+    return tuple(found)
+
+
+def _open(site: ObjectStore, log_key: str) -> tuple[VerifierKey, TileReader]:
+    key = VerifierKey.parse(log_key)
+    checkpoint = open_checkpoint(_get(site, site_layout.CHECKPOINT), key)
+    return key, TileReader(checkpoint.size, checkpoint.root, lambda name: _get(site, name))
+
+
+class _Run:
+    """Reads entries with all that belongs to them, bundle by bundle, and moves the watermark over those without a doubt."""
+
+    def __init__(
+        self,
+        site: ObjectStore,
+        state: ObjectStore,
+        key: VerifierKey,
+        reader: TileReader,
+        attempts: dict[int, Attempt],
+        progress: Progress,
+    ) -> None:
+        self.differences: list[Difference] = []
+        self.read = 0
+        self.mark = _Watermark()
+        self._site, self._state, self._key, self._reader = site, state, key, reader
+        self._attempts, self._progress = attempts, progress
+
+    def read_entries(self, mark: _Watermark, *, full: bool) -> None:
+        """Read again what is in turn (all of it when `full`), then what is new."""
+        self.mark = mark
+        if full:
+            for stop in self._sound(mark.full, mark.size):
+                self._note(replace(self.mark, full=stop))
+            if not self.differences:
+                self._note(replace(self.mark, full=0))
+        elif mark.size:
+            turn = mark.turn % mark.size
+            for stop in self._sound(turn, min(mark.size, turn - (-mark.size // _TURN))):
+                self._note(replace(self.mark, turn=stop % mark.size))
+        for stop in self._sound(mark.size, self._reader.size):
+            self._note(replace(self.mark, size=stop, root=tree_root(stop, self._reader.node).hex()))
+
+    def _sound(self, start: int, stop: int) -> Iterator[int]:
+        """Read the entries `start` to `stop`, and yield how far there was no doubt, after each bundle, until there is one."""
+        sound = True
+        while start < stop:
+            end = min(stop, (start // WIDTH + 1) * WIDTH)
+            for index in range(start, end):
+                try:
+                    self._check(index)
+                except _Doubt as doubt:
+                    self.differences.append((doubt.key, str(doubt)))
+                    sound = False
+                self.read += 1
+            self._progress.step(f"audit: entries {start} to {end} of {self._reader.size}")
+            if sound:
+                yield end
+            start = end
+
+    def _note(self, mark: _Watermark) -> None:
+        if mark != self.mark:
+            self.mark = mark
+            self._state.put(PROGRESS, canonical({"size": mark.size, "root": mark.root, "turn": mark.turn, "full": mark.full}))
+
+    def _check(self, index: int) -> None:
+        """Check one entry and every file that it binds. Raises `_Doubt`."""
+        with _doubting(f"entry {index}"):
+            (data,) = self._reader.entries(index, index + 1)
+            entry = parse_any_entry(data)
+        if isinstance(entry, LegacyEntry):
+            self._check_hash(site_layout.build_log(entry.log), entry.log)
+            return
+        key = site_layout.attempt_statement(entry.statement)
+        with _doubting(key):
+            statement = open_recorded(_get(self._site, key), entry, self._key)
+            if self._attempts.get(index) != (attempt := replace(statement.attempt, index=index)):
+                raise VerificationError(
+                    subject="attempts.parquet", reason="it says something else", hint="delete it: it is derived"
+                )
+        self._check_hash(site_layout.build_log(attempt.log_sha256), attempt.log_sha256)
+        if statement.wheel is None:
+            return
+        key = site_layout.wheel(attempt.wheel)
+        with _doubting(key):
+            wheel = _get(self._site, key)
+            _same_hash(wheel, attempt.wheel_sha256)
+            if claim_of(read_wheel(attempt.wheel, wheel)) != statement.wheel:
+                raise VerificationError(subject=attempt.wheel, reason="its statement says something else than the wheel")
+        self._check_hash(site_layout.wheel_metadata(attempt.wheel), attempt.metadata_sha256)
+        with _doubting(site_layout.wheel_provenance(attempt.wheel)):
+            _check_provenance(attempt, self._site, self._key, self._reader)
+
+    def _check_hash(self, key: str, sha256: str) -> None:
+        with _doubting(key):
+            _same_hash(_get(self._site, key), sha256)
+
+
+class _Doubt(Exception):
+    """What is wrong with one key; goes no further than `_Run`."""
+
+    def __init__(self, key: str, reason: str) -> None:
+        self.key = key
+        super().__init__(reason)
+
+
+@contextmanager
+def _doubting(key: str) -> Generator[None]:
+    try:
+        yield
+    except (VerificationError, ObjectNotFound) as error:
+        raise _Doubt(key, error.reason) from error
+
+
+def _check_provenance(attempt: Attempt, site: ObjectStore, key: VerifierKey, reader: TileReader) -> None:
+    """Check that a wheel's provenance file is of its attempt, and proves an entry that is where it says in the log as it is."""
+    name = site_layout.wheel_provenance(attempt.wheel)
+    bundle = parse_bundle(_get(site, name), name)
+    verified = verify_bundle(bundle, key)
+    if replace(verified.statement.attempt, index=bundle.index) != attempt:
+        raise VerificationError(subject=name, reason="it is of another attempt than the log's entry")
+    if bundle.index >= reader.size or reader.node(0, bundle.index) != leaf_hash(bundle.entry):
+        raise VerificationError(subject=name, reason=f"the log has another entry {bundle.index}")
+    then = verified.checkpoint
+    if then.size > reader.size or tree_root(then.size, reader.node) != then.root:
+        raise VerificationError(subject=name, reason=f"the log does not continue the checkpoint of {then.size} entries in it")
+
+
+def _same_hash(data: bytes, sha256: str) -> None:
+    found = hashlib.sha256(data).hexdigest()
+    if found != sha256:
+        raise VerificationError(subject=sha256, reason=f"its sha256 is {found}, and the log has {sha256}")
+
+
+def _get(site: ObjectStore, key: str) -> bytes:
+    try:
+        return site.get(key)
+    except ObjectNotFound as error:
+        raise VerificationError(subject=key, reason="it is gone", hint="restore it from a backup") from error
+
+
+def _read_mark(state: ObjectStore) -> _Watermark:
+    """Return how far the last audit came; from the start when that is not readable: reading too much does no harm."""
+    try:
+        table = Table(parse(state.get(PROGRESS), PROGRESS), PROGRESS, fields={"size", "root", "turn", "full"})
+        return _Watermark(
+            size=table.whole("size"), root=table.text("root"), turn=table.whole("turn"), full=table.whole("full")
+        )  # fmt: skip
+    except (ObjectNotFound, VerificationError):
+        return _Watermark()

@@ -1,0 +1,63 @@
+"""What stands on the site, held against the attempts in the log: which files there are, and what the pages say of them.
+
+No file of a wheel is read here, and no entry of the log.
+"""
+
+# pyarrow ships no annotations: what its tables give is known to the tests, not to the checker.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+from collections.abc import Iterator, Sequence
+
+from kiln_pipeline.core import site_layout
+from kiln_pipeline.core.attempts import Attempt
+from kiln_pipeline.core.index_entries import vouched_attempts
+from kiln_pipeline.core.simple_index.model import QUARANTINED
+from kiln_pipeline.core.strict_json import Table, parse
+from kiln_pipeline.errors import VerificationError
+from kiln_pipeline.ports import ObjectStore
+from kiln_pipeline.stages import detect
+from kiln_pipeline.stages.verify import compare_index_with_log, project_files
+
+Difference = tuple[str, str]
+"""(key of the site or number of the entry, what is wrong with it)."""
+
+
+def expected_on_pages(
+    site: ObjectStore, state: ObjectStore, attempts: Sequence[Attempt]
+) -> tuple[tuple[Attempt, ...], frozenset[str]]:
+    """Return the attempts whose wheels the published pages must list, and the projects that have such pages.
+
+    A quarantined project's page offers nothing, ours included (PEP 792). Before the first publish there are none.
+    """
+    if not site.exists(site_layout.SIMPLE_ROOT_JSON):
+        return (), frozenset()
+    root = Table(parse(site.get(site_layout.SIMPLE_ROOT_JSON), "simple/"), "simple/", fields=None)
+    published = {Table(item, "simple/", fields=None, path="projects").text("name") for item in root.items("projects")}
+    quarantined = {row["project"] for row in detect.load_projects(state).to_pylist() if row["status"] == QUARANTINED}
+    return vouched_attempts(attempts, detect.load_metadata(state)), frozenset(published - quarantined)
+
+
+def compare_files(site: ObjectStore, attempts: Sequence[Attempt]) -> Iterator[Difference]:
+    """Yield what is gone of what the log has, and the wheels that it does not know."""
+    there = {key for prefix in ("wheels/", "audit/entries/", "audit/logs/") for key in site.keys(prefix)}
+    known: set[str] = set()
+    for attempt in attempts:
+        known |= {site_layout.attempt_statement(attempt.statement_sha256), site_layout.build_log(attempt.log_sha256)}
+        if attempt.wheel:
+            name = attempt.wheel
+            known |= {site_layout.wheel(name), site_layout.wheel_metadata(name), site_layout.wheel_provenance(name)}
+    yield from ((key, "the log has it, and it is gone") for key in known - there)
+    yield from ((key, "the log does not know it") for key in there - known if key.startswith("wheels/"))
+
+
+def compare_pages(site: ObjectStore, state: ObjectStore, attempts: Sequence[Attempt], log_key: str) -> Iterator[Difference]:
+    """Yield the pages that are not the signed ones, and where pages and log differ about our wheels."""
+    listed, projects = expected_on_pages(site, state, attempts)
+    sound: list[str] = []
+    for project in sorted(projects):
+        try:
+            project_files(project, fetch=site.get, log_key=log_key)
+            sound.append(project)
+        except VerificationError as error:
+            yield site_layout.project_json(project), str(error)
+    for name, difference in compare_index_with_log(site, listed, sound):
+        yield site_layout.wheel(name), difference

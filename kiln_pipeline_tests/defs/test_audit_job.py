@@ -1,0 +1,64 @@
+"""The audit in Dagster: the nightly job, and the check that keeps pages from naming a wheel whose entry is not proven."""
+
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from kiln_pipeline.definitions import assemble
+from kiln_pipeline.workspace import Workspace
+from kiln_pipeline_tests.defs.test_definitions import instance, metadata_of, pipeline, run_all
+from kiln_pipeline_tests.fakes import MemoryStore
+from kiln_pipeline_tests.workspaces import memory_workspace
+
+__all__ = ["instance"]
+
+
+@pytest.fixture
+def published(tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    workspace = memory_workspace(tmp_path)
+    assert run_all(workspace, pipeline(workspace, instance, monkeypatch), "markupsafe==2.0.1")
+    return workspace
+
+
+def wheel_objects(workspace: Workspace) -> tuple[MemoryStore, str]:
+    site = workspace.site
+    assert isinstance(site, MemoryStore)
+    return site, next(key for key in site.objects if key.endswith(".whl"))
+
+
+def test_the_audit_passes_over_what_was_published_and_fails_over_a_flipped_bit(
+    published: Workspace, instance: dg.DagsterInstance
+) -> None:
+    """The run's failure is the alert; its description is the first difference."""
+    job = assemble(published).resolve_job_def("audit")
+    assert job.execute_in_process(instance=instance).success
+    site, wheel = wheel_objects(published)
+    site.objects[wheel] = site.objects[wheel][:-1] + b"x"
+    results = [job.execute_in_process(instance=instance, raise_on_error=False) for _ in range(7)]
+    assert not all(result.success for result in results)
+    (failed,) = [event for event in results[-1].all_events if event.is_step_failure]
+    assert "the log has" in str(failed.step_failure_data.user_failure_data)
+
+
+def test_the_schedule_is_off_until_automation_is_on(tmp_path: Path) -> None:
+    for automation in (False, True):
+        schedules = assemble(memory_workspace(tmp_path), automation=automation).schedules or []
+        (audit,) = [schedule for schedule in schedules if schedule.name == "daily_audit"]
+        assert isinstance(audit, dg.ScheduleDefinition)
+        assert (audit.default_status is dg.DefaultScheduleStatus.RUNNING) is automation
+
+
+def test_no_page_is_written_while_a_wheels_entry_is_not_proven(
+    published: Workspace, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`log_inclusion` blocks what comes after the log."""
+    line = pipeline(published, instance, monkeypatch)
+    before = metadata_of(instance, "simple_index")
+    site, wheel = wheel_objects(published)
+    site.objects[f"{wheel}.provenance.json"] = b"{}\n"
+    written = list(site.puts)
+    with pytest.raises(Exception, match="log_inclusion"):
+        line.publish()
+    assert [key for key in site.puts[len(written) :] if key.startswith("simple/")] == []
+    assert metadata_of(instance, "simple_index") == before
