@@ -28,15 +28,17 @@ from typing import Literal
 import pypi_simple
 
 from kiln_pipeline.adapters.cibuildwheel import CibuildwheelBuilder
+from kiln_pipeline.adapters.demand_folder import load_demand
 from kiln_pipeline.adapters.directory import DirectoryStore, exclusive
 from kiln_pipeline.adapters.hosts_file import load_hosts
 from kiln_pipeline.adapters.keys import FileSigner, load_or_create
-from kiln_pipeline.adapters.recipe_folder import load_recipes
+from kiln_pipeline.adapters.recipe_folder import DEMAND, load_recipes
 from kiln_pipeline.adapters.s3 import S3Store
 from kiln_pipeline.adapters.s3_client import parse_location
 from kiln_pipeline.adapters.upstream import SimpleApiUpstream
 from kiln_pipeline.adapters.zig import ZigBuilder
 from kiln_pipeline.core.attempts import Attempt
+from kiln_pipeline.core.demand import Demand
 from kiln_pipeline.core.hosts import Host
 from kiln_pipeline.core.platforms import BuildIdentifier, Platform
 from kiln_pipeline.core.recipes import Recipe
@@ -106,6 +108,11 @@ class Workspace:
     def recipes(self) -> tuple[Recipe, ...]:
         """All recipes, read anew each time, as Dagster keeps a workspace for weeks. Raises `RecipeError` with every problem."""
         return load_recipes(self.recipes_folder)
+
+    @property
+    def demand(self) -> Demand:
+        """Who pins and downloads what (``recipes/demand``), read anew each time. Raises `RecipeError` with every problem."""
+        return load_demand(self.recipes_folder / DEMAND)
 
     @cached_property
     def host_key(self) -> FileSigner:

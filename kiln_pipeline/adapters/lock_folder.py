@@ -11,7 +11,12 @@ _MOST_BYTES = 64 << 20
 
 def read_lock(path: Path) -> LockFile:
     """Read a lock file, and what a requirements file includes from beside it. Raises `RecipeError`."""
-    return parse_lock(_text(path.as_posix()), file=path.as_posix(), read=_text)
+    return parse_lock(read_text(path), file=path.as_posix(), read=_text)
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a file that may be big, but not absurdly so. Raises `RecipeError`."""
+    return _text(path.as_posix())
 
 
 def _text(file: str) -> str:

@@ -13,6 +13,8 @@ from kiln_pipeline.core.recipes import Recipe
 from kiln_pipeline.errors import Problem, RecipeError, StoreError
 
 DEFAULTS = "defaults.toml"
+DEMAND = "demand"
+"""A folder of lock files and downloads (`adapters.demand_folder`), and no recipe unless it holds one."""
 RECIPE = "recipe.toml"
 
 
@@ -91,7 +93,8 @@ def _project_folders(folder: Path, problems: list[Problem]) -> list[str]:
         if stray.suffix == ".toml" and stray.name != DEFAULTS and not stray.is_dir():
             message = f"is no recipe here; a recipe is {folder / 'PROJECT' / RECIPE}, move it there"
             problems.append(Problem(file=str(stray), field="", message=message))
-    return [entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
+    folders = (entry for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+    return [entry.name for entry in folders if entry.name != DEMAND or (entry / RECIPE).exists()]
 
 
 def _read(path: Path, problems: list[Problem]) -> str | None:

@@ -64,7 +64,8 @@ def missing_rows(
             only=names or None,
         )
         broken_projects(workspace.progress, refreshed.projects, names or tracked)
-        table = detect.find_missing(workspace.recipes, workspace.attempts(), state=workspace.state, now=workspace.clock())
+        attempts, demand = workspace.attempts(), workspace.demand
+        table = detect.find_missing(workspace.recipes, attempts, state=workspace.state, now=workspace.clock(), demand=demand)
     return [
         row
         for row in table.to_pylist()
@@ -77,17 +78,18 @@ def missing_rows(
 
 
 def missing_table(console: Console, rows: Sequence[Mapping[str, Any]], *, title: str) -> None:
-    """Print one line per wanted wheel: what it is, the verdict, the reason."""
+    """Print one line per wanted wheel: what it is, the verdict, the reason, and where missing its place in the queue."""
     if not rows:
         console.print(f"{title}: none")
         return
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    for column in ("release", "identifier", "verdict", "reason"):
+    for column in ("release", "identifier", "verdict", "reason", "rank"):
         table.add_column(column, overflow="fold")
     for row in rows:
         style = STYLES.get(row["verdict"], "")
         verdict = f"[{style}]{row['verdict']}[/{style}]" if style else str(row["verdict"])
-        table.add_row(f"{row['project']}=={row['version']}", row["identifier"], verdict, escape(row["reason"]))
+        rank = "" if row["rank"] is None else f"{row['rank']}: {row['rank_reason']}"
+        table.add_row(f"{row['project']}=={row['version']}", row["identifier"], verdict, escape(row["reason"]), escape(rank))
     console.print(table)
 
 

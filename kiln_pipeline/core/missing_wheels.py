@@ -20,8 +20,10 @@ import pyarrow.compute as pc
 from kiln_pipeline.core.attempts import Attempt
 from kiln_pipeline.core.cases import Case, case_of
 from kiln_pipeline.core.coverage import NONE, Ints, bit, covering_wheels
+from kiln_pipeline.core.demand import NO_DEMAND, Demand
 from kiln_pipeline.core.distributions import DistributionFile, FileKind, Release
 from kiln_pipeline.core.platforms import BuildIdentifier, Platform, cibuildwheel_version
+from kiln_pipeline.core.ranking import ranked
 from kiln_pipeline.core.recipes import Recipe
 from kiln_pipeline.core.retries import Standing, standing
 from kiln_pipeline.core.verdicts import RULES, Rule, Verdict, reasons
@@ -47,6 +49,7 @@ MISSING_SCHEMA = pa.schema(
         pa.field("sdist_upload_time", _TIME),
         pa.field("priority", pa.int32(), nullable=False),
         pa.field("rank", pa.int32()),
+        pa.field("rank_reason", pa.string(), nullable=False),
         pa.field("expects_extension", pa.bool_(), nullable=False),
     ]
 )
@@ -54,6 +57,7 @@ MISSING_SCHEMA = pa.schema(
 
 `reason` is a sentence for a person. `covered_by` is the wheel that covers or that we published, else empty. The sdist columns
 are empty without an sdist. `rank` counts the missing wheels in the order of building, from 0; null where nothing is to be built.
+`rank_reason` says why it has its place (`core.ranking`), and is empty where there is none.
 """
 
 
@@ -80,11 +84,13 @@ def detect(
     *,
     now: datetime,
     projects: pa.Table | None = None,
+    demand: Demand = NO_DEMAND,
 ) -> pa.Table:
     """Return the verdict on every wanted release × build identifier, as `MISSING_SCHEMA`.
 
     `metadata` has `release_metadata.SCHEMA`, `projects` its `PROJECTS_SCHEMA`: where given, its status of a project is the one in
-    force. `now` is aware; it decides on ages and retries only. One recipe per project; the last one given wins.
+    force. `now` is aware; it decides on ages and retries only. One recipe per project; the last one given wins. `demand`
+    has a say in the order of building only.
     """
     by_project = {recipe.project: recipe for recipe in recipes}
     chosen = tuple(by_project[project] for project in sorted(by_project))
@@ -92,7 +98,7 @@ def detect(
     case = case_of(files.combine_chunks(), chosen, now=now, projects=projects)
     standings = _standings(case, attempts)
     rules = _rules(case, standings)
-    return _table(case, rules, standings)
+    return _table(case, rules, standings, demand)
 
 
 def in_order(table: pa.Table, platform: Platform | None = None) -> pa.Table:
@@ -182,7 +188,7 @@ def _rules(case: Case, standings: Mapping[int, Standing]) -> Ints:
     return rules
 
 
-def _table(case: Case, rules: Ints, standings: Mapping[int, Standing]) -> pa.Table:
+def _table(case: Case, rules: Ints, standings: Mapping[int, Standing], demand: Demand) -> pa.Table:
     facts = case.facts
     covered_by = np.full(len(rules), NONE, dtype=np.int64)
     by_upstream = (rules == RULES.index(Rule.COVERED)) | (rules == RULES.index(Rule.SUPERSEDED))
@@ -200,6 +206,7 @@ def _table(case: Case, rules: Ints, standings: Mapping[int, Standing]) -> pa.Tab
         "python": [str(identifier.python) for identifier in identifiers],
         "platform": [identifier.platform.value for identifier in identifiers],
     }
+    rank, rank_reason = _ranks(case, rules, priority, demand)
     columns: dict[str, pa.Array] = {
         "project": _taken(facts.projects, facts.project[case.release]),
         "version": _taken(facts.versions, facts.version[case.release]),
@@ -211,7 +218,8 @@ def _table(case: Case, rules: Ints, standings: Mapping[int, Standing]) -> pa.Tab
         "sdist": case.sdist_column("filename"),
         **{f"sdist_{name}": case.sdist_column(name) for name in ("url", "sha256", "size", "requires_python", "upload_time")},
         "priority": pa.array(priority, pa.int32()),
-        "rank": _ranks(case, rules, priority),
+        "rank": rank,
+        "rank_reason": rank_reason,
         "expects_extension": pa.array(_expects_extension(case)),
     }
     return pa.table([columns[name] for name in MISSING_SCHEMA.names], schema=MISSING_SCHEMA)
@@ -221,13 +229,14 @@ def _taken(values: Sequence[str], indices: Ints) -> pa.Array:
     return pa.array(values, pa.string()).take(pa.array(indices))
 
 
-def _ranks(case: Case, rules: Ints, priority: Ints) -> pa.Array:
-    """Return the order of building: the recipe's priority, then the newest upload, then as the table is sorted."""
-    missing = np.flatnonzero(rules == RULES.index(Rule.MISSING))
-    order = np.lexsort((missing, -case.uploaded()[missing], -priority[missing]))
+def _ranks(case: Case, rules: Ints, priority: Ints, demand: Demand) -> tuple[pa.Array, pa.Array]:
+    """Return each row's place in the order of building, and the reason of it."""
+    order, why = ranked(case, np.flatnonzero(rules == RULES.index(Rule.MISSING)), priority, demand)
     rank = np.full(len(rules), NONE, dtype=np.int32)
-    rank[missing[order]] = np.arange(len(missing), dtype=np.int32)
-    return pa.array(rank, mask=rank == NONE)
+    rank[order] = np.arange(len(order), dtype=np.int32)
+    reasons = np.full(len(rules), "", dtype=object)
+    reasons[order] = why
+    return pa.array(rank, mask=rank == NONE), pa.array(reasons, pa.string())
 
 
 def _expects_extension(case: Case) -> np.ndarray[Any, np.dtype[np.bool_]]:

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from kiln_pipeline.core import missing_wheels, release_metadata
 from kiln_pipeline.core.attempts import Attempt
+from kiln_pipeline.core.demand import NO_DEMAND, Demand
 from kiln_pipeline.core.distributions import ProjectPage
 from kiln_pipeline.core.recipes import Recipe
 from kiln_pipeline.core.release_metadata import ProjectState
@@ -116,9 +117,12 @@ def changed_projects(
     return {project: answer.validator for project, answer in answers if isinstance(answer, FetchedPage)}
 
 
-def find_missing(recipes: Sequence[Recipe], attempts: Sequence[Attempt], *, state: ObjectStore, now: datetime) -> pa.Table:
+def find_missing(
+    recipes: Sequence[Recipe], attempts: Sequence[Attempt], *, state: ObjectStore, now: datetime, demand: Demand = NO_DEMAND
+) -> pa.Table:
     """Return the verdict on every wanted wheel (`missing_wheels.MISSING_SCHEMA`), and keep it in the state if it changed."""
-    table = missing_wheels.detect(load_metadata(state), recipes, attempts, now=now, projects=load_projects(state))
+    files, projects = load_metadata(state), load_projects(state)
+    table = missing_wheels.detect(files, recipes, attempts, now=now, projects=projects, demand=demand)
     data = _parquet(table)
     try:
         same = state.get(MISSING) == data

@@ -63,7 +63,7 @@ def release_metadata(
     group_name="control_plane",
     kinds={"python", "pandas", "parquet"},
     owners=OWNERS,
-    code_version="1",
+    code_version="2",
     description="Wanted targets (recipes × defaults) minus what covers them. Every row has its verdict and its reason, "
     "also the ones that are not missing.",
     metadata={"dagster/column_schema": column_schema(rules.MISSING_SCHEMA)},
@@ -71,19 +71,25 @@ def release_metadata(
 def missing_wheels(context: dg.AssetExecutionContext, kiln: dg.ResourceParam[Workspace]) -> dg.MaterializeResult:
     try:
         with kiln.writing("tables"):
-            table = detect.find_missing(kiln.recipes, kiln.attempts(), state=kiln.state, now=kiln.clock())
+            attempts, demand = kiln.attempts(), kiln.demand
+            table = detect.find_missing(kiln.recipes, attempts, state=kiln.state, now=kiln.clock(), demand=demand)
     except KilnError as error:
         raise failure(error) from None
     missing = rules.in_order(table)
     names = {f"{row['project']}=={row['version']}" for row in missing.select(["project", "version"]).to_pylist()}
     context.instance.add_dynamic_partitions(str(releases.name), sorted(names))
     counts = Counter(table.column("verdict").to_pylist())
+    by_rule = Counter(zip(table.column("verdict").to_pylist(), table.column("rule").to_pylist(), strict=True))
+    explained = [{"verdict": verdict, "rule": rule, "targets": count} for (verdict, rule), count in sorted(by_rule.items())]
     return dg.MaterializeResult(
         data_version=data_version(kiln.state, "missing_wheels.parquet"),
         metadata={
             "dagster/row_count": table.num_rows,
             **{verdict: counts[verdict] for verdict in ("missing", "covered", "published", "excluded")},
             "releases with missing wheels": len(names),
-            "next to build": preview(missing.slice(0, 51).to_pylist(), "project", "version", "identifier", "reason"),
+            "why": preview(explained, "verdict", "rule", "targets"),
+            "next to build": preview(
+                missing.slice(0, 51).to_pylist(), "project", "version", "identifier", "reason", "rank_reason"
+            ),
         },
     )
