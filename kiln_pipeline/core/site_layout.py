@@ -9,6 +9,9 @@ CHECKPOINT = "audit/checkpoint"
 LOG_KEY = "audit/log.vkey"
 """The audit log's verifier key (C2SP signed note: name+hash+key), for the reader who pins it."""
 
+AUDIT_README = "audit/README"
+"""How to check a wheel by hand, for people."""
+
 SIMPLE_JSON = "application/vnd.pypi.simple.v1+json"
 HTML = "text/html; charset=utf-8"
 PAGES_MAX_AGE = "public, max-age=60"
@@ -66,7 +69,7 @@ def headers(key: str) -> dict[str, str]:
         kind = "application/json"
     elif name.endswith(".whl"):
         kind = "application/octet-stream"
-    elif name.endswith((".metadata", ".vkey", ".md")) or name == "checkpoint":
+    elif name.endswith((".metadata", ".vkey", ".md")) or name in ("checkpoint", "README"):
         kind = "text/plain; charset=utf-8"
     elif name.endswith(".log.gz"):
         kind = "application/gzip"

@@ -22,6 +22,7 @@ from kiln_pipeline.core.provenance.wheel_bundle import WheelBundle, open_recorde
 from kiln_pipeline.errors import ObjectExists, ObjectNotFound, VerificationError
 from kiln_pipeline.ports import ObjectStore, Progress, Signer
 from kiln_pipeline.stages.append import OpenLog, append, open_log, remove_partials
+from kiln_pipeline.stages.audit_readme import put_readme
 
 ATTEMPTS = "attempts.parquet"
 """Key in the state: `core.attempt_table`, derived from the log and made anew whenever it does not fit it."""
@@ -94,6 +95,8 @@ def record(
     recorded = tuple(replace(item.attempt, index=table.size + number) for number, item in enumerate(pending))
     _put_provenance(recorded, log, site)
     remove_partials(before.size, log.size, site)
+    if log.size:
+        put_readme(site, VerifierKey.of(log_signer))
     if log.size != before.size:
         now = AttemptTable(attempts=(*table.attempts, *recorded), size=log.size, root=log.reader.root)
         state.put(ATTEMPTS, render_attempts(now))

@@ -118,6 +118,7 @@ def test_a_success_and_a_failure_are_recorded():
             "audit/tile/entries/000.p/3",
             site_layout.CHECKPOINT,
             site_layout.LOG_KEY,
+            site_layout.AUDIT_README,
         ]
     )  # fmt: skip
     assert stores.site.objects[site_layout.wheel(wheel)] == bundles[0][1][wheel]
@@ -133,7 +134,7 @@ def test_the_order_of_writes():
     stores.record()
     assert [key.split("/")[0] + "/" + key.split("/")[1][:5] for key in stores.site.puts] == [
         "wheels/wrapt", "wheels/wrapt", "audit/logs", "audit/entri", "audit/tile", "audit/tile", "audit/log.v", "audit/check",
-        "wheels/wrapt",
+        "wheels/wrapt", "audit/READM",
     ]  # fmt: skip
     assert stores.state.puts == [LAST_CHECKPOINT, ATTEMPTS]
 
