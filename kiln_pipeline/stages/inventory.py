@@ -1,0 +1,84 @@
+"""What the site should hold just now: the inventory of the last publish and of the audit log, in one snapshot. Writes nothing."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from kiln_pipeline.core import site_layout
+from kiln_pipeline.core.attempts import Attempt
+from kiln_pipeline.core.audit_log.checkpoint import VerifierKey, open_checkpoint
+from kiln_pipeline.core.audit_log.entries import LegacyEntry, parse_any_entry
+from kiln_pipeline.core.audit_log.tiles import TileReader
+from kiln_pipeline.core.simple_index import manifest
+from kiln_pipeline.core.site_inventory import attempt_objects, log_objects
+from kiln_pipeline.errors import ObjectNotFound
+from kiln_pipeline.ports import ObjectStore
+from kiln_pipeline.stages.record import load_attempts
+
+_PEOPLE, _PEOPLE_FOLDER = ("PACKAGES.md", "index.html"), "packages/"
+"""Pages for people."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Snapshot:
+    """The inventory of the site at one moment."""
+
+    objects: Mapping[str, str]
+    """Key -> lower-case hex sha256, or empty (see `core.site_inventory`)."""
+    attempts: tuple[Attempt, ...] = ()
+    """What the log has, up to the checkpoint; empty when there is no log yet."""
+    checkpoint: bytes = b""
+    """The signed note, and the key that signed it; both empty when there is no log yet."""
+    log_key: bytes = b""
+
+
+def take_snapshot(site: ObjectStore, state: ObjectStore, *, others: Mapping[str, str] | None = None) -> Snapshot:
+    """Return what `site` should hold.
+
+    `others` is the inventory of what neither the index nor the log owns, the pages for people; without it these are looked up on
+    the site and are what they are there.
+
+    Raises `VerificationError` when the log on the site does not verify against its own key, and `StoreError`.
+    """
+    objects = {**_pages(state), **(_for_people(site) if others is None else others)}
+    try:
+        note = site.get(site_layout.CHECKPOINT)
+    except ObjectNotFound:
+        return Snapshot(objects=objects)
+    log_key = site.get(site_layout.LOG_KEY)
+    checkpoint = open_checkpoint(note, VerifierKey.parse(log_key.decode("utf-8", "replace")))
+    attempts = tuple(attempt for attempt in load_attempts(state, site) if attempt.index < checkpoint.size)
+    objects |= attempt_objects(attempts) | log_objects(checkpoint.size)
+    objects |= _legacy_logs(TileReader(checkpoint.size, checkpoint.root, site.get), attempts)
+    objects[site_layout.CHECKPOINT] = hashlib.sha256(note).hexdigest()
+    objects[site_layout.LOG_KEY] = hashlib.sha256(log_key).hexdigest()
+    return Snapshot(objects=objects, attempts=attempts, checkpoint=note, log_key=log_key)
+
+
+def _pages(state: ObjectStore) -> dict[str, str]:
+    try:
+        return manifest.expected_objects(manifest.read_manifest(state.get(manifest.KEY)))
+    except ObjectNotFound:
+        return {}
+
+
+def _for_people(site: ObjectStore) -> dict[str, str]:
+    objects: dict[str, str] = {}
+    for key in (site_layout.AUDIT_README, *_PEOPLE, *site.keys(_PEOPLE_FOLDER)):
+        with suppress(ObjectNotFound):
+            objects[key] = hashlib.sha256(site.get(key)).hexdigest()
+    return objects
+
+
+def _legacy_logs(reader: TileReader, attempts: Sequence[Attempt]) -> dict[str, str]:
+    """Return the logs of the entries that are no attempts of ours; only the bundles that have such entries are read."""
+    ours = {attempt.index for attempt in attempts}
+    objects: dict[str, str] = {}
+    for index in range(reader.size):
+        if index not in ours:
+            (data,) = reader.entries(index, index + 1)
+            entry = parse_any_entry(data)
+            if isinstance(entry, LegacyEntry):
+                objects[site_layout.build_log(entry.log)] = entry.log
+    return objects
