@@ -3,8 +3,9 @@
 No implementation here, and no type of any outside library.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -37,6 +38,14 @@ class UpstreamIndex(Protocol):
 
         The bytes are checked against ``file.sha256`` (and size, where stated) before the final name exists. Raises
         `UpstreamError` when they differ or upstream does not answer.
+        """
+        ...
+
+    def core_metadata(self, file: DistributionFile) -> bytes:
+        """Fetch the core metadata file of a wheel whose page states one (PEP 658, PEP 714).
+
+        The bytes are checked against the hash in ``file.core_metadata``, where it states one. Raises `UpstreamError` when they
+        differ, when there is none, or when upstream does not answer.
         """
         ...
 
@@ -109,6 +118,29 @@ class Signer(Protocol):
 
     def sign(self, message: bytes) -> bytes:
         """Return the 64-byte Ed25519 signature (RFC 8032) of `message`."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Revision:
+    """One commit of a `History`: files that are added (path -> bytes), and who did what when."""
+
+    message: str
+    author: str
+    committer: str
+    when: datetime
+    files: Mapping[str, bytes]
+
+
+class History(Protocol):
+    """An append-only history of files, for people: a branch of a git repository."""
+
+    def tip(self) -> str:
+        """Return the message of the newest revision; empty when there is none. Raises `StoreError`."""
+        ...
+
+    def append(self, revisions: Iterable[Revision]) -> None:
+        """Add revisions after the tip, in their order: equal ones over equal tips give equal histories. Raises `StoreError`."""
         ...
 
 

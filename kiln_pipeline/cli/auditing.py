@@ -46,6 +46,54 @@ def check(full: bool, log_key: str | None) -> None:
         sys.exit(VerificationError.exit_code)
 
 
+@audit.command("export")
+@click.option(
+    "--git", "folder", required=True, type=click.Path(path_type=Path), metavar="DIR", help="A git repository, or an empty folder."
+)
+@click.option("--branch", default="audit", show_default=True, help="The branch that the trail is on, and nothing else.")
+@click.option("--log-key", metavar="VKEY", help="The audit log's verifier key (default: that of this workspace's own key).")
+def export_(folder: Path, branch: str, log_key: str | None) -> None:
+    """Write the trail as a git history: one commit per entry, its build log and its signed statement.
+
+    Run again, it adds the new entries alone. The same log gives the same commits everywhere.
+    """
+    from kiln_pipeline.adapters.git_history import GitHistory
+    from kiln_pipeline.adapters.terminal import TerminalProgress
+    from kiln_pipeline.core.audit_log.checkpoint import VerifierKey
+    from kiln_pipeline.stages.export import export
+
+    with TerminalProgress() as progress:
+        workspace = _workspace(progress=progress)
+        key = log_key or str(VerifierKey.of(workspace.log_key))
+        report = export(site=workspace.site, log_key=key, history=GitHistory(folder, branch), progress=progress)
+    click.echo(f"{report.added} commits added, {report.size} on branch {branch} of {folder}")
+
+
+@audit.command("import-legacy")
+@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+def import_legacy_(folder: Path) -> None:
+    """Take the build logs of the original's audit FOLDER into the log (<project>/<3_10>/<1_47_2>/1_build.txt).
+
+    They become unsigned historical entries: on record, marked as such, and never counted as attempts. Run again, nothing changes.
+    """
+    from kiln_pipeline.adapters.directory import DirectoryStore, exclusive
+    from kiln_pipeline.adapters.terminal import TerminalProgress
+    from kiln_pipeline.stages.import_legacy import import_legacy
+
+    source = DirectoryStore(folder)
+    with TerminalProgress() as progress:
+        workspace = _workspace(progress=progress)
+        with exclusive(workspace.home, "kiln audit import-legacy"):
+            report = import_legacy(
+                ((key, source.get(key)) for key in source.keys() if not key.startswith(".git/")),
+                site=workspace.site,
+                state=workspace.state,
+                log_signer=workspace.log_key,
+                progress=progress,
+            )
+    click.echo(f"{report.added} logs added, {report.already} already on record, {len(report.skipped)} other files left out")
+
+
 @click.group()
 def host() -> None:
     """Build hosts, and who may sign."""
