@@ -9,7 +9,9 @@ import platform
 import re
 import secrets
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -17,6 +19,17 @@ from packaging.utils import canonicalize_name
 
 from kiln_pipeline.adapters.build_tags import add_build_tag
 from kiln_pipeline.adapters.cibuildwheel_config import CONSTRAINTS_IN_CONTAINER, build_environment, config_text, engine_setting
+from kiln_pipeline.adapters.cython_sources import Regeneration, container_commands, plan_regeneration, regenerate
+from kiln_pipeline.adapters.index_bounds import (
+    INDEX,
+    container_command,
+    free_port,
+    given_out,
+    policy_of,
+    requirement,
+    serving,
+    without_proxy,
+)
 from kiln_pipeline.adapters.processes import ProcessTimedOut, capture, passed_through, run_logged
 from kiln_pipeline.adapters.sdist_archive import BadSdist, bad_sdist, unpack_sdist
 from kiln_pipeline.adapters.tool_environments import ToolEnvironments
@@ -96,13 +109,16 @@ class CibuildwheelBuilder:
         except BadSdist as error:
             return BuildResult(builder=self.name, failure=bad_sdist(error))
         python = self._tools.python(f"cibuildwheel-{version}", (f"cibuildwheel=={version}",))
-        environment = self._write_configuration(plan, version, work)
+        regeneration = plan_regeneration(source, plan.identifier.python)
         options = ("--only", str(plan.identifier), "--output-dir", "{work}/out", "--config-file", "{work}/cibuildwheel.toml")
-        takes = sdist.name.endswith(".tar.gz")  # other archives are handed over unpacked
-        package, folder = (str(sdist.absolute()), work) if takes else (".", source)
+        packed = sdist.name.endswith(".tar.gz") and not plan.strategy.regenerate  # anything else is handed over unpacked
+        package, folder = (str(sdist.absolute()), work) if packed else (".", source)
         command = [python, "-m", "cibuildwheel", *(word.replace("{work}", str(work)) for word in options), package]
-        failure = self._run(command, plan, log, folder)
-        text = log.read_text(encoding="utf-8", errors="replace")
+        with self._index(plan, regeneration, python, log) as (index, first):
+            environment = self._write_configuration(plan, version, work, index, first)
+            ready = self._regenerated_on_host(plan, regeneration, source, log)
+            failure = self._run(command, plan, log, folder) if ready else classify(_read(log))
+        text = _read(log)
         wheels = sorted((work / "out").glob("*.whl"))
         if failure is None and len(wheels) != 1:
             reason = f"cibuildwheel left {len(wheels)} wheels, not one"
@@ -110,13 +126,15 @@ class CibuildwheelBuilder:
         wheel = None
         if failure is None:
             wheel = add_build_tag(wheels[0], plan.build_number, source_date_epoch=plan.source_date_epoch, log=log)
+        folders = {str(work): "{work}", index: INDEX}
         return BuildResult(
             builder=self.name,
             wheel=wheel,
             failure=failure,
             materials=(Material(name=f"cibuildwheel=={version}", kind="tool"), *self._image(text), *materials_in(text)),
             command=("cibuildwheel", *options, sdist.name),
-            environment={name: value.replace(str(work), "{work}") for name, value in environment.items()},
+            environment={name: _with_names(value, folders) for name, value in environment.items()},
+            generated=tuple(regeneration.commands),
         )
 
     def _unpack(self, plan: BuildPlan, sdist: Path, work: Path) -> Path:
@@ -124,20 +142,42 @@ class CibuildwheelBuilder:
         (work / "source").mkdir()
         return unpack_sdist(sdist, work / "source", plan.release)
 
-    def _write_configuration(self, plan: BuildPlan, version: str, work: Path) -> dict[str, str]:
+    @contextmanager
+    def _index(self, plan: BuildPlan, regeneration: Regeneration, python: Path, log: Path) -> Iterator[tuple[str, list[str]]]:
+        """Put the plan's strategy into force: yield the index that the build sees, and what its container runs first."""
+        if plan.identifier.platform.family == "macosx":  # cibuildwheel installs its own pinned tools through the same index
+            policy = policy_of(plan.strategy, upstream=self._endpoint, also=own_pins(python))
+            with serving(policy, log=log, environment=self._host) as index:
+                yield index, []
+            return
+        port, regenerates = free_port(), plan.strategy.regenerate
+        policy = policy_of(plan.strategy, upstream=self._endpoint, also=regeneration.cythons if regenerates else ())
+        commands = container_commands(regeneration) if regenerates else []
+        yield f"http://127.0.0.1:{port}/simple/", [container_command(policy, port), *commands]
+
+    def _regenerated_on_host(self, plan: BuildPlan, regeneration: Regeneration, source: Path, log: Path) -> bool:
+        """On a Mac, generate anew before the build what the strategy wants so; False when that failed."""
+        if plan.identifier.platform.family != "macosx" or not plan.strategy.regenerate:
+            return True
+        try:
+            return regenerate(regeneration, source, tools=self._tools, environment=self._host, log=log, timeout=self._timeout)
+        except ProcessTimedOut:
+            return False
+
+    def _write_configuration(self, plan: BuildPlan, version: str, work: Path, index: str, first: list[str]) -> dict[str, str]:
         in_container = plan.identifier.platform.family != "macosx"
         constraints = work / "constraints.txt"
-        constraints.write_text("".join(f"{line}\n" for line in plan.settings.constraints))
+        constraints.write_text("".join(f"{line}\n" for line in plan.constraints))
         path = CONSTRAINTS_IN_CONTAINER if in_container else str(constraints)
-        environment = build_environment(plan, endpoint=self._endpoint, constraints_file=path)
-        text = config_text(plan, version=version, environment=environment, constraints_in_container=in_container)
+        environment = build_environment(plan, endpoint=index, constraints_file=path)
+        text = config_text(plan, version=version, environment=environment, constraints_in_container=in_container, first=first)
         (work / "cibuildwheel.toml").write_text(text, encoding="utf-8")
         return environment
 
     def _run(self, command: list[str | Path], plan: BuildPlan, log: Path, folder: Path) -> Failure | None:
         """Run cibuildwheel; None when it succeeded. Its container is removed on every way out."""
         label = f"kiln.build={secrets.token_hex(8)}"
-        environment = {**self._host, "PATH": f"{Path(command[0]).parent}:{self._host.get('PATH', os.defpath)}"}
+        environment = {**without_proxy(self._host), "PATH": f"{Path(command[0]).parent}:{self._host.get('PATH', os.defpath)}"}
         environment["SOURCE_DATE_EPOCH"] = str(plan.source_date_epoch)
         environment["NO_COLOR"] = "1"
         if plan.identifier.platform.family != "macosx":
@@ -146,10 +186,10 @@ class CibuildwheelBuilder:
         try:
             status = run_logged(command, cwd=folder, environment=environment, log=log, timeout=self._timeout)
         except ProcessTimedOut:
-            return classify(log.read_text(encoding="utf-8", errors="replace"))
+            return classify(_read(log))
         finally:
             self._remove_containers(label)
-        return classify(log.read_text(encoding="utf-8", errors="replace")) if status else None
+        return classify(_read(log)) if status else None
 
     def _remove_containers(self, label: str) -> None:
         if self._engine:
@@ -171,12 +211,37 @@ class CibuildwheelBuilder:
 
 
 def materials_in(log: str) -> tuple[Material, ...]:
-    """Return the interpreter and the build requirements that cibuildwheel's log names, sorted by name within their kind."""
+    """Return the interpreter and what was installed from the index that cibuildwheel's log names, sorted by name within a kind.
+
+    Build requirements are what the build step installed; the rest (Cython that generates sources, the tests' requirements) are
+    tools. Each has the sha256 of its file where kiln's view of the index gave it out.
+    """
     log = _COLOUR.sub("", log)
     python = [Material(name=f"cpython=={match[1]}", kind="interpreter") for match in _PYTHON.finditer(log)][:1]
     step = _STEP.search(log)
     text = step[1] if step else ""
     installed = {word.rpartition("-")[::2] for match in _INSTALLED.finditer(text) for word in match[1].split()}
     frozen = {line.strip("- ").partition("==")[::2] for match in _FROZEN.finditer(text) for line in match[1].splitlines()}
-    pins = sorted({f"{canonicalize_name(name)}=={version}" for name, version in installed | frozen})
-    return (*python, *(Material(name=pin, kind="build-requirement") for pin in pins))
+    pins = {f"{canonicalize_name(name)}=={version}" for name, version in installed | frozen}
+    given = given_out(log)
+    needed = {pair for pair in given if pair[0] in pins} | set(given_out(text))
+    unseen = {(pin, "") for pin in pins} - {(pin, "") for pin, _ in needed}
+    tools = [replace(requirement(*pair), kind="tool") for pair in given if pair not in needed]
+    return (*python, *(requirement(*pair) for pair in sorted(needed | unseen)), *tools)
+
+
+def own_pins(python: Path) -> tuple[str, ...]:
+    """Return the pins of the tools that the cibuildwheel in the environment of `python` installs beside a build, sorted."""
+    files = sorted(python.parent.parent.glob("lib/python*/site-packages/cibuildwheel/resources/constraints*.txt"))
+    lines = (line.partition(";")[0].strip() for file in files for line in file.read_text().splitlines())
+    return tuple(sorted({line for line in lines if re.fullmatch(r"[a-z0-9-]+==[\w.]+", line)}))
+
+
+def _read(log: Path) -> str:
+    return log.read_text(encoding="utf-8", errors="replace")
+
+
+def _with_names(text: str, names: Mapping[str, str]) -> str:
+    for place, name in names.items():
+        text = text.replace(place, name)
+    return text

@@ -23,12 +23,12 @@ _PROGRAM = {"apt": "apt-get"}
 
 
 def build_environment(plan: BuildPlan, *, endpoint: str, constraints_file: str) -> dict[str, str]:
-    """Return the variables that kiln sets for a build, those of an ad-hoc run above its own.
+    """Return the variables that kiln sets for a build, those of an ad-hoc run above its own; `endpoint` is its simple index.
 
     ``PIP_BUILD_CONSTRAINT`` is what pip 25.3 and later read for build requirements, ``PIP_CONSTRAINT`` what older ones do.
     """
     names = ("PIP_CONSTRAINT", "PIP_BUILD_CONSTRAINT", "UV_CONSTRAINT", "UV_BUILD_CONSTRAINT")
-    constraints = dict.fromkeys(names, constraints_file) if plan.settings.constraints else {}
+    constraints = dict.fromkeys(names, constraints_file) if plan.constraints else {}
     return {
         "PIP_INDEX_URL": endpoint,
         "UV_DEFAULT_INDEX": endpoint,
@@ -39,10 +39,18 @@ def build_environment(plan: BuildPlan, *, endpoint: str, constraints_file: str) 
     }
 
 
-def config_text(plan: BuildPlan, *, version: str, environment: Mapping[str, str], constraints_in_container: bool) -> str:
+def config_text(
+    plan: BuildPlan,
+    *,
+    version: str,
+    environment: Mapping[str, str],
+    constraints_in_container: bool,
+    first: Sequence[str] = (),
+) -> str:
     """Return the TOML file for ``--config-file``: the recipe's table, and an override for every build with kiln's additions.
 
-    The verbosity is the lowest at which the frontend of cibuildwheel `version` names the build requirements that it installs.
+    `first` are shell commands that run before all others. The verbosity is the lowest at which the frontend of cibuildwheel
+    `version` names the build requirements that it installs.
     """
     options: dict[str, object] = {"build-verbosity": 1 if version.startswith("2.") else 2, **plan.settings.cibuildwheel}
     override: dict[str, object] = {
@@ -51,7 +59,7 @@ def config_text(plan: BuildPlan, *, version: str, environment: Mapping[str, str]
         "before-build": "python -V",
         "environment": " ".join(f"{name}={shlex.quote(value)}" for name, value in environment.items()),
     }
-    commands = before_all(plan, constraints_in_container=constraints_in_container)
+    commands = [*first, *before_all(plan, constraints_in_container=constraints_in_container)]
     if commands:
         override["before-all"] = commands
     overrides = [*cast(Sequence[object], options.pop("overrides", ())), override]
@@ -61,8 +69,8 @@ def config_text(plan: BuildPlan, *, version: str, environment: Mapping[str, str]
 def before_all(plan: BuildPlan, *, constraints_in_container: bool) -> list[str]:
     """Return the shell commands that run first: the constraints file (nothing of the host is mounted), the system packages."""
     commands: list[str] = []
-    if constraints_in_container and plan.settings.constraints:
-        lines = " ".join(shlex.quote(line) for line in plan.settings.constraints)
+    if constraints_in_container and plan.constraints:
+        lines = " ".join(shlex.quote(line) for line in plan.constraints)
         commands.append(f"printf '%s\\n' {lines} > {CONSTRAINTS_IN_CONTAINER}")
     if plan.identifier.platform.family == "macosx":
         packages = plan.settings.system_packages.get("brew", ())

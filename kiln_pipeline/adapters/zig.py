@@ -8,13 +8,17 @@ import os
 import platform
 import sys
 import time
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
+from kiln_pipeline.adapters.cython_sources import Regeneration, plan_regeneration, regenerate
+from kiln_pipeline.adapters.index_bounds import policy_of, requirement, serving
 from kiln_pipeline.adapters.interpreters import Interpreter, find_interpreters
+from kiln_pipeline.adapters.processes import ProcessTimedOut, passed_through
 from kiln_pipeline.adapters.sdist_archive import BadSdist, bad_sdist
-from kiln_pipeline.adapters.tool_environments import ToolEnvironments
-from kiln_pipeline.adapters.zig_build import StepFailed, ZigBuild, purl
+from kiln_pipeline.adapters.tool_environments import ToolEnvironments, pip_environment
+from kiln_pipeline.adapters.zig_build import StepFailed, ZigBuild
 from kiln_pipeline.core.build_plan import BuildPlan, BuildResult, Material
 from kiln_pipeline.core.failure_log import classify
 from kiln_pipeline.core.platforms import BuildIdentifier, PythonTag
@@ -68,15 +72,26 @@ class ZigBuilder:
         refusal = self.refuses(plan.identifier)
         if refusal:
             raise BuildError(subject=str(plan.identifier), reason=refusal)
+        with serving(policy_of(plan.strategy, upstream=self._endpoint), log=log, environment=os.environ) as index:
+            return self._build(plan, sdist, index, work.absolute(), log.absolute())
+
+    def _build(self, plan: BuildPlan, sdist: Path, index: str, work: Path, log: Path) -> BuildResult:
         interpreter = self._interpreters[plan.identifier.python]
+        found: list[Regeneration] = []
+
+        def generate(source: Path) -> bool:
+            found.append(plan_regeneration(source, plan.identifier.python))
+            return not plan.strategy.regenerate or self._regenerate(found[0], source, log)
+
         build = ZigBuild(
             plan=plan,
             interpreter=interpreter,
             tools=self._tools.python("zig-0.17.1", TOOLS),
             zig_cache=self._tools_folder / "zig-cache",
-            endpoint=self._endpoint,
-            work=work.absolute(),
-            log=log.absolute(),
+            endpoint=index,
+            generate=generate,
+            work=work,
+            log=log,
             deadline=time.monotonic() + self._timeout,
         )
         wheel, failure = None, None
@@ -86,7 +101,8 @@ class ZigBuilder:
             failure = bad_sdist(error)
         except StepFailed:
             failure = classify(log.read_text(encoding="utf-8", errors="replace"))
-        tools = (Material(name=pin, kind="tool", uri=purl(pin)) for pin in TOOLS)
+        cythons = found[0].cythons if found and plan.strategy.regenerate else ()
+        tools = (replace(requirement(pin), kind="tool") for pin in (*TOOLS, *cythons))
         cpython = Material(name=f"cpython=={interpreter.version}", kind="interpreter")
         return BuildResult(
             builder=self.name,
@@ -95,4 +111,12 @@ class ZigBuilder:
             materials=(*tools, cpython, *build.requirements()),
             command=("python", "-m", "build", "--wheel", "--outdir", "{work}/built", "{source}"),
             environment=build.stated_environment(),
+            generated=tuple(found[0].commands) if found else (),
         )
+
+    def _regenerate(self, what: Regeneration, source: Path, log: Path) -> bool:
+        environment = pip_environment(passed_through(os.environ))
+        try:
+            return regenerate(what, source, tools=self._tools, environment=environment, log=log, timeout=self._timeout)
+        except ProcessTimedOut:
+            return False

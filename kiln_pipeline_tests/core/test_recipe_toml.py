@@ -303,7 +303,7 @@ def test_files_are_named_as_the_caller_says() -> None:
         ),
         (recipe_with("targets = 3"), "targets", "is an integer; write a table"),
         (recipe_with("min-age = 2026-01-01"), "min-age", "is a date; write a string"),
-        (recipe_with('build."a b" = 1'), 'build."a b"', "is unknown; known are constraints, extensions"),
+        (recipe_with('build."a b" = 1'), 'build."a b"', "is unknown; known are constraints, extensions, ladder, time-travel"),
     ],
 )
 def test_single_mistakes(text: str, field: str, message: str) -> None:

@@ -8,6 +8,7 @@ from kiln_pipeline.core.build_plan import BuildPlan
 from kiln_pipeline.core.distributions import DistributionFile, FileKind, Release
 from kiln_pipeline.core.platforms import BuildIdentifier, Floors
 from kiln_pipeline.core.recipes import BuildSettings
+from kiln_pipeline.core.strategies import Rung
 from kiln_pipeline.core.strict_json import Table, format_time
 from kiln_pipeline.errors import RecipeError, VerificationError
 
@@ -50,7 +51,7 @@ def read_external_parameters(definition: Table) -> BuildPlan:
         release=release,
         identifier=identifier,
         sdist=_read_sdist(external.table("sdist", fields=_names(DistributionFile))),
-        settings=_read_settings(external.table("settings", fields=_names(BuildSettings))),
+        settings=_read_settings(external.table("settings", fields=_settings_fields(external))),
         floors=_read_floors(external.table("floors", fields=_names(Floors))),
         environment=MappingProxyType(external.text_map("ad_hoc_environment")),
         build_number=external.whole("build_number"),
@@ -80,12 +81,28 @@ def _read_sdist(table: Table) -> DistributionFile:
 
 def _read_settings(table: Table) -> BuildSettings:
     packages = table.table("system_packages", fields=None)
+    travels = "time_travel" in table.plain()
     return BuildSettings(
         cibuildwheel=MappingProxyType(table.table("cibuildwheel", fields=None).plain()),
         constraints=table.texts("constraints"),
         extensions=table.texts("extensions"),
         system_packages=MappingProxyType({manager: packages.texts(manager) for manager in packages.plain()}),
+        time_travel=table.text("time_travel") if travels else "latest",
+        ladder=_read_ladder(table) if travels else (),
     )
+
+
+def _settings_fields(external: Table) -> set[str]:
+    """Statements from before time travel lack its two fields: they were plain builds."""
+    stated = external.table("settings", fields=None).plain()
+    return set(_names(BuildSettings)) - (set() if "time_travel" in stated else {"time_travel", "ladder"})
+
+
+def _read_ladder(table: Table) -> tuple[Rung, ...]:
+    try:
+        return tuple(map(Rung, table.texts("ladder")))
+    except ValueError as error:
+        raise table.error("ladder", str(error)) from error
 
 
 def _read_floors(table: Table) -> Floors:

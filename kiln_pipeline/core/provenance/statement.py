@@ -1,11 +1,12 @@
 """Provenance: the in-toto Statement v1 with a SLSA provenance v1 predicate that every attempt leaves. No signing here.
 
 Specifications: https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md, https://slsa.dev/spec/v1.0/provenance.
-SLSA lets producers add fields named ``<vendor>_<field>``: ours is ``kiln_attempt`` (outcome, failure, wheel).
+SLSA lets producers add fields named ``<vendor>_<field>``: ours is ``kiln_attempt`` (outcome, failure, wheel, the strategy and
+every rung of the ladder that was tried).
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import cast
@@ -13,7 +14,10 @@ from urllib.parse import quote
 
 from kiln_pipeline.core.attempts import Attempt, Outcome
 from kiln_pipeline.core.build_plan import BuildPlan, BuildResult, Failure, Material
+from kiln_pipeline.core.ladder import RungOutcome
 from kiln_pipeline.core.provenance.parameters import external_parameters, read_external_parameters
+from kiln_pipeline.core.provenance.strategy_record import read_strategy_record, strategy_fields, strategy_record
+from kiln_pipeline.core.strategies import Strategy
 from kiln_pipeline.core.strict_json import Table, canonical, format_time, parse_canonical
 from kiln_pipeline.core.wheel_contents import WheelFacts
 
@@ -23,6 +27,7 @@ BUILD_TYPE = "https://python.build/build-types/wheel/v1"
 LOG_NAME = "build.log.gz"
 
 _DEPENDENCY = {"annotations", "digest", "name", "uri"}
+_OWN = {"outcome", "host", "builder", "failure", "wheel"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,6 +61,10 @@ class Statement:
     hint: str
     """What a person can do about the failure; empty for a success."""
     wheel: WheelClaim | None
+    strategy: Strategy = Strategy()
+    """The rung that made the wheel, or whose failure this is. Statements from before time travel are of plain builds."""
+    rungs: tuple[RungOutcome, ...] = ()
+    """Every rung that was tried, in order; empty in statements from before time travel."""
 
 
 def claim_of(wheel: WheelFacts) -> WheelClaim:
@@ -85,11 +94,13 @@ def build_statement(
     started: datetime,
     finished: datetime,
     run_id: str,
+    rungs: Sequence[RungOutcome] = (),
 ) -> bytes:
     """Return the statement of one attempt as canonical JSON.
 
-    Exactly one of `wheel` and `failure` is given; the times are aware. The subject is the wheel; in-toto wants a subject that is
-    not empty, so that of a failed attempt is the sdist, and ``kiln_attempt.outcome`` says that nothing was made of it.
+    Exactly one of `wheel` and `failure` is given; the times are aware; `plan.strategy` is the rung that `result` is of. The
+    subject is the wheel; in-toto wants a subject that is not empty, so that of a failed attempt is the sdist, and
+    ``kiln_attempt.outcome`` says that nothing was made of it.
     Raises `VerificationError` when the result could not be read back, for example when the clock ran backwards.
     """
     if (wheel is None) == (failure is None):
@@ -123,6 +134,7 @@ def build_statement(
                 "builder": result.builder,
                 "failure": {"class": failure.failure_class, "proof": failure.proof, "hint": failure.hint} if failure else None,
                 "wheel": {field.name: getattr(claim, field.name) for field in fields(claim)} if claim else None,
+                **strategy_record(plan.strategy, rungs),
             },
         },
     })  # fmt: skip
@@ -152,7 +164,8 @@ def parse_statement(payload: bytes) -> Statement:
     plan = read_external_parameters(definition)
     internal = definition.table("internalParameters", fields={"command", "environment"})
     run = predicate.table("runDetails", fields={"builder", "metadata", "byproducts"})
-    own = predicate.table("kiln_attempt", fields={"outcome", "host", "builder", "failure", "wheel"})
+    own = predicate.table("kiln_attempt", fields=_OWN | strategy_fields(predicate.table("kiln_attempt", fields=None)))
+    strategy, rungs = read_strategy_record(own)
     sdist, *materials = [_read_material(row) for row in definition.tables("resolvedDependencies", fields=_DEPENDENCY)] or [None]
     if sdist is None or sdist != _sdist(plan):
         raise definition.error("resolvedDependencies", "does not start with the sdist of the external parameters")
@@ -173,6 +186,8 @@ def parse_statement(payload: bytes) -> Statement:
         environment=internal.text_map("environment"),
         hint=failure.text("hint") if failure else "",
         wheel=wheel,
+        strategy=strategy,
+        rungs=rungs,
     )
 
 

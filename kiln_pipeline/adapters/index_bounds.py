@@ -1,0 +1,110 @@
+"""A strategy put into force: the index view that belongs to a build, on this host or in its container, and what it gave out."""
+
+import base64
+import json
+import re
+import shlex
+import socket
+import threading
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC
+from pathlib import Path
+
+from packaging.utils import (
+    InvalidSdistFilename,
+    InvalidWheelFilename,
+    canonicalize_name,
+    parse_sdist_filename,
+    parse_wheel_filename,
+)
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
+
+from kiln_pipeline.adapters import index_view
+from kiln_pipeline.adapters.index_view import Policy, make_server
+from kiln_pipeline.core.build_plan import Material
+from kiln_pipeline.core.strategies import Strategy
+
+INDEX = "{index}"
+"""How the view's address stands in provenance: its port is another one in every build."""
+
+_GIVEN = re.compile(r"^kiln: index: (\S+) sha256=([0-9a-f]{64})$", re.MULTILINE)
+_IN_CONTAINER = "/tmp/kiln-index-view.py"  # noqa: S108 (a path in a container that nobody shares)
+
+
+def policy_of(strategy: Strategy, *, upstream: str, also: tuple[str, ...] = ()) -> Policy:
+    """Return what a build by `strategy` may install; `also` are pins that its tools need in any case."""
+    cutoff = strategy.cutoff.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z" if strategy.cutoff else ""
+    return Policy(upstream=upstream, cutoff=cutoff, newer=strategy.newer, also=also, only=strategy.only)
+
+
+@contextmanager
+def serving(policy: Policy, *, log: Path, environment: Mapping[str, str]) -> Iterator[str]:
+    """Serve the view on this host and yield the URL of its simple index; what it gives out is appended to `log`."""
+    lock = threading.Lock()
+
+    def note(line: str) -> None:
+        with lock, log.open("a", encoding="utf-8") as file:
+            file.write(f"{line}\n")
+
+    stated = environment.get("SSL_CERT_FILE") or environment.get("PIP_CERT") or environment.get("REQUESTS_CA_BUNDLE")
+    server = make_server(policy, 0, note, stated or DEFAULT_CA_BUNDLE_PATH)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/simple/"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def without_proxy(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return `environment` with the loopback exempt from any proxy of the host."""
+    stated = environment.get("no_proxy") or environment.get("NO_PROXY")
+    both = ",".join(part for part in (stated, "127.0.0.1") if part)
+    return {**environment, "no_proxy": both, "NO_PROXY": both}
+
+
+def free_port() -> int:
+    """Return a port of the loopback that nobody listens on now: a container may share the host's network."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def container_command(policy: Policy, port: int) -> str:
+    """Return the shell command that starts the view in a container and returns when it answers; it ends with the container.
+
+    The program goes in as text, since nothing of the host is mounted, and packed, since the command stands in every log.
+    """
+    program = base64.b64encode(zlib.compress(Path(index_view.__file__).read_bytes(), 9)).decode()
+    unpack = f"import base64, zlib; open('{_IN_CONTAINER}', 'wb').write(zlib.decompress(base64.b64decode('{program}')))"
+    stated = {**policy._asdict(), "port": port}
+    argument = shlex.quote(json.dumps({key: value for key, value in stated.items() if value}, sort_keys=True))
+    return f"python -c {shlex.quote(unpack)} && python -I -S {_IN_CONTAINER} {argument}"
+
+
+def given_out(log: str) -> tuple[tuple[str, str], ...]:
+    """Return (``name==version``, sha256) of the files that a view gave out according to `log`, sorted."""
+    found: set[tuple[str, str]] = set()
+    for match in _GIVEN.finditer(log):
+        pin = _pin(match[1])
+        if pin:
+            found.add((pin, match[2]))
+    return tuple(sorted(found))
+
+
+def requirement(pin: str, sha256: str = "") -> Material:
+    """Return a build requirement as a material; its URI is the package URL, ``pkg:pypi/name@version``."""
+    name, _, version = pin.partition("==")
+    return Material(name=pin, kind="build-requirement", uri=f"pkg:pypi/{name}@{version}", sha256=sha256)
+
+
+def _pin(filename: str) -> str:
+    try:
+        name, version = parse_wheel_filename(filename)[:2] if filename.endswith(".whl") else parse_sdist_filename(filename)
+    except (InvalidWheelFilename, InvalidSdistFilename):
+        return ""
+    return f"{canonicalize_name(name)}=={version}"

@@ -1,0 +1,55 @@
+"""The part of a statement's ``kiln_attempt`` on how the ladder was walked: the strategy in force, every rung's outcome.
+
+Both fields came later than the format: statements without them are read as plain builds.
+"""
+
+from collections.abc import Sequence
+from dataclasses import fields
+
+from kiln_pipeline.core.ladder import RungOutcome
+from kiln_pipeline.core.strategies import Rung, Strategy
+from kiln_pipeline.core.strict_json import Table, format_time
+
+_FIELDS = {"strategy", "rungs"}
+
+
+def strategy_record(strategy: Strategy, rungs: Sequence[RungOutcome]) -> dict[str, object]:
+    """Return the two fields as tables for `strict_json.canonical`."""
+    return {
+        "strategy": {
+            "rung": strategy.rung,
+            "cutoff": format_time(strategy.cutoff) if strategy.cutoff else "",
+            "newer": strategy.newer,
+            "constraints": strategy.constraints,
+            "regenerate": strategy.regenerate,
+            "only": strategy.only,
+        },
+        "rungs": [{"rung": rung.rung, "class": rung.failure_class, "proof": rung.proof} for rung in rungs],
+    }
+
+
+def strategy_fields(own: Table) -> set[str]:
+    """Return which of the two fields a statement must have: both, or none when it is from before time travel."""
+    return _FIELDS if _FIELDS & own.plain().keys() else set()
+
+
+def read_strategy_record(own: Table) -> tuple[Strategy, tuple[RungOutcome, ...]]:
+    """Return what `strategy_record` wrote. Raises `VerificationError`."""
+    if not _FIELDS & own.plain().keys():
+        return Strategy(), ()
+    table = own.table("strategy", fields={field.name for field in fields(Strategy)})
+    rung = table.text("rung")
+    if rung not in Rung.__members__.values():
+        raise table.error("rung", f"is {rung!r}, which is no rung of the ladder")
+    strategy = Strategy(
+        rung=Rung(rung),
+        cutoff=table.time("cutoff") if table.raw("cutoff") else None,
+        newer=table.texts("newer"),
+        constraints=table.texts("constraints"),
+        regenerate=table.flag("regenerate"),
+        only=table.texts("only"),
+    )
+    rows = own.tables("rungs", fields={"rung", "class", "proof"})
+    return strategy, tuple(
+        RungOutcome(rung=row.text("rung"), failure_class=row.text("class"), proof=row.text("proof")) for row in rows
+    )
