@@ -48,3 +48,24 @@ def test_a_file_that_is_named_and_not_there_is_an_error(tmp_path: Path):
     workspace = Workspace.from_environment(tmp_path, {"KILN_HOSTS": "elsewhere/hosts.toml"})
     with pytest.raises(RecipeError, match="KILN_HOSTS"):
         _ = workspace.hosts
+
+
+LEGACY = "grpcio/3_10/1_47_2/1_build.txt"
+
+
+def test_import_check_and_export_by_hand(kiln, tmp_path: Path):
+    """An empty workspace, the original's folder taken in, the site audited, the trail exported; then a file is altered."""
+    (tmp_path / "audit" / LEGACY).parent.mkdir(parents=True)
+    (tmp_path / "audit" / LEGACY).write_text("building grpcio\n")
+    empty = kiln("audit", "check")
+    assert (empty.exit_code, empty.stdout) == (0, "0 entries, 0 read now, 0 verified; 0 differences\n")
+    assert kiln("audit", "import-legacy", "audit").stdout == "1 logs added, 0 already on record, 0 other files left out\n"
+    assert kiln("audit", "import-legacy", "audit").stdout == "0 logs added, 1 already on record, 0 other files left out\n"
+    assert kiln("audit", "check").stdout == "1 entries, 1 read now, 1 verified; 0 differences\n"
+    assert kiln("audit", "export", "--git", "history").stdout == "1 commits added, 1 on branch audit of history\n"
+    (log,) = (tmp_path / ".kiln" / "site" / "audit" / "logs").iterdir()
+    log.write_bytes(b"other")
+    result = kiln("audit", "check", "--full")
+    assert result.exit_code == 6
+    assert result.stdout.startswith(f"audit/logs/{log.name}: its sha256 is ")
+    assert kiln("audit", "import-legacy", "nowhere").exit_code == 2
