@@ -100,6 +100,16 @@ class MemoryUpstream:
         path.write_bytes(data)
         return path
 
+    def core_metadata(self, file: DistributionFile) -> bytes:
+        name = f"{file.filename}.metadata"
+        self.requests.append(name)
+        data = self.files.get(name)
+        if data is None:
+            raise UpstreamError(subject=name, reason="upstream answered 404")
+        if file.core_metadata not in ("true", hashlib.sha256(data).hexdigest()):
+            raise UpstreamError(subject=name, reason="its sha256 differs from the one upstream states")
+        return data
+
 
 def make_wheel(
     project: str,

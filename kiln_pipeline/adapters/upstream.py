@@ -23,6 +23,8 @@ from kiln_pipeline.ports import FetchedPage
 
 _READING = "1"
 """Raise it when `parse_project_page` reads more or otherwise than before: then every page is read anew."""
+_MOST_METADATA = 4 << 20
+"""Bytes of a core metadata file, its description included."""
 _ACCEPT = "application/vnd.pypi.simple.v1+json"
 
 
@@ -117,6 +119,26 @@ class SimpleApiUpstream:
             except OSError as error:
                 reason = f"it cannot be written: {error.strerror or error}"
                 raise StoreError(key=str(path), reason=reason, hint="free some space or check the permissions") from error
+        raise AssertionError("the last attempt returns or raises")
+
+    def core_metadata(self, file: DistributionFile) -> bytes:
+        """Fetch the core metadata file of a wheel (PEP 658), and check it against the hash that its page states.
+
+        Raises `UpstreamError`.
+        """
+        subject = f"core metadata of {file.filename[:120]!a}".replace("'", "")
+        for attempt in range(self._retries + 1):
+            try:
+                with self._http.answer(subject, f"{file.url}.metadata", {"Accept-Encoding": "identity"}) as response:
+                    check_status(subject, response)
+                    data = b"".join(self._http.body(subject, response, _MOST_METADATA))
+                stated = file.core_metadata
+                if stated != "true" and hashlib.sha256(data).hexdigest() != stated:
+                    raise UpstreamError(subject=subject, reason=f"its sha256 is not {stated}", hint="try again later")
+                return data
+            except BrokenOffError:
+                if attempt == self._retries:
+                    raise
         raise AssertionError("the last attempt returns or raises")
 
     def _download(self, subject: str, file: DistributionFile, path: Path) -> None:

@@ -1,7 +1,8 @@
 """`kiln …`: the command line. Parses, calls stages, prints. Dagster is imported only by the subcommands that run it.
 
-Exit codes: 0 done · 1 something failed that has no code of its own · 2 wrong input · 3 upstream · 4 no builder · 5 store ·
-6 verification refused · 10 done, but a named release failed to build (the attempt is recorded).
+Exit codes: 0 done · 1 something failed that has no code of its own, or `lock-check` found what would compile · 2 wrong input ·
+3 upstream · 4 no builder · 5 store · 6 verification refused · 10 done, but a named release failed to build (the attempt is
+recorded).
 """
 
 import contextlib

@@ -42,6 +42,12 @@ def demand_of(pins: Iterable[tuple[str, Iterable[Release]]] = (), downloads: Ite
     return Demand(pins={release: tuple(sorted(who)) for release, who in by_release.items()}, downloads=dict(total))
 
 
+def with_pins(demand: Demand, pins: Iterable[tuple[str, Iterable[Release]]]) -> Demand:
+    """Return `demand` with further (who, what they pin)."""
+    before = [(who, [release]) for release, names in demand.pins.items() for who in names]
+    return demand_of([*before, *pins], [demand.downloads])
+
+
 def lock_pins(locks: Sequence[tuple[str, LockFile]]) -> list[tuple[str, tuple[Release, ...]]]:
     """Return what each named lock pins, for whatever target."""
     return [(name, lock.releases()) for name, lock in locks]

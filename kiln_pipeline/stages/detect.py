@@ -17,16 +17,17 @@ from itertools import islice
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from kiln_pipeline.core import missing_wheels, release_metadata
 from kiln_pipeline.core.attempts import Attempt
-from kiln_pipeline.core.demand import NO_DEMAND, Demand
+from kiln_pipeline.core.demand import NO_DEMAND, Demand, with_pins
 from kiln_pipeline.core.distributions import ProjectPage
 from kiln_pipeline.core.recipes import Recipe
 from kiln_pipeline.core.release_metadata import ProjectState
-from kiln_pipeline.errors import ObjectNotFound, ProjectNotFound, StoreError, UpstreamError
+from kiln_pipeline.errors import ObjectNotFound, ProjectNotFound, UpstreamError
 from kiln_pipeline.ports import FetchedPage, ObjectStore, Progress, UpstreamIndex
+from kiln_pipeline.stages.requirements import load_requirements
+from kiln_pipeline.stages.tables import load_table, table_bytes
 
 METADATA = "release_metadata.parquet"
 PROJECTS = "projects.parquet"
@@ -39,8 +40,6 @@ _BATCH = 200_000
 
 _WINDOW = 8
 """Requests handed out ahead, per worker."""
-_ROWS = 1 << 17
-"""Rows of a row group."""
 
 _Answer = FetchedPage | UpstreamError | None
 """A page that changed, the reason why there is none, or None for one that did not change."""
@@ -122,8 +121,10 @@ def find_missing(
 ) -> pa.Table:
     """Return the verdict on every wanted wheel (`missing_wheels.MISSING_SCHEMA`), and keep it in the state if it changed."""
     files, projects = load_metadata(state), load_projects(state)
+    required = ((f"{release} (requires-dist)", pins.releases) for release, pins in load_requirements(state).items())
+    demand = with_pins(demand, required)
     table = missing_wheels.detect(files, recipes, attempts, now=now, projects=projects, demand=demand)
-    data = _parquet(table)
+    data = table_bytes(table)
     try:
         same = state.get(MISSING) == data
     except ObjectNotFound:
@@ -135,17 +136,17 @@ def find_missing(
 
 def load_metadata(state: ObjectStore) -> pa.Table:
     """Return the table of files, empty before the first refresh. Raises `StoreError`."""
-    return _load(state, METADATA, release_metadata.SCHEMA)
+    return load_table(state, METADATA, release_metadata.SCHEMA)
 
 
 def load_projects(state: ObjectStore) -> pa.Table:
     """Return the table of projects, empty before the first refresh. Raises `StoreError`."""
-    return _load(state, PROJECTS, release_metadata.PROJECTS_SCHEMA)
+    return load_table(state, PROJECTS, release_metadata.PROJECTS_SCHEMA)
 
 
 def load_missing(state: ObjectStore) -> pa.Table:
     """Return the table of verdicts, empty before the first `find_missing`. Raises `StoreError`."""
-    return _load(state, MISSING, missing_wheels.MISSING_SCHEMA)
+    return load_table(state, MISSING, missing_wheels.MISSING_SCHEMA)
 
 
 class _Tables:
@@ -200,7 +201,7 @@ class _Tables:
         self.projects = release_metadata.replace_states(self.projects, self._states)
         for key, new, old in zip((METADATA, PROJECTS), (self.files, self.projects), self._stored, strict=True):
             if new is not old or not state.exists(key):
-                state.put(key, _parquet(new))
+                state.put(key, table_bytes(new))
 
     def _take_pages(self) -> None:
         self.files = release_metadata.replace_projects(self.files, self._pages)
@@ -243,25 +244,3 @@ def _answers(
 def _not_asked(project: str) -> UpstreamError:
     reason = f"not asked, since upstream failed {_OUTAGE} times in a row"
     return UpstreamError(subject=f"project {project}", reason=reason, hint="try again later", retriable=True)
-
-
-def _load(state: ObjectStore, key: str, schema: pa.Schema) -> pa.Table:
-    try:
-        data = state.get(key)
-    except ObjectNotFound:
-        return schema.empty_table()
-    try:
-        table = pq.read_table(pa.BufferReader(data))
-        if not table.schema.equals(schema):
-            raise pa.ArrowInvalid("it has other columns")
-    except pa.ArrowException as error:
-        hint = "delete it: the next refresh makes it anew"
-        raise StoreError(key=key, reason=f"it is no table that this kiln wrote: {error}", hint=hint) from error
-    return table.cast(schema)  # Parquet names the items of a list otherwise: equal tables must give equal bytes
-
-
-def _parquet(table: pa.Table) -> bytes:
-    """Return the table as Parquet; equal rows give equal bytes, however they came together."""
-    sink = pa.BufferOutputStream()
-    pq.write_table(table.combine_chunks(), sink, compression="zstd", row_group_size=_ROWS)
-    return sink.getvalue().to_pybytes()

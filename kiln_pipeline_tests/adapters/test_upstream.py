@@ -250,3 +250,19 @@ def test_a_full_disk_is_a_store_error_and_leaves_nothing(
     with pytest.raises(StoreError, match="No space left on device"):
         client(server).download(sdist(server), tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_core_metadata_is_fetched_beside_its_wheel_and_checked(server: LoopbackUpstream) -> None:
+    """Where its page states a hash, other bytes are refused; without one they are taken; what is not there is an error."""
+    metadata, name = b"Metadata-Version: 2.1\nRequires-Dist: foo==1\n", "foo-1-py3-none-any.whl.metadata"
+    server.files[name] = metadata
+    wheel = replace(sdist(server), url=f"{server.origin}/files/foo-1-py3-none-any.whl", kind=FileKind.WHEEL)
+    upstream = client(server, retries=1)
+    assert upstream.core_metadata(replace(wheel, core_metadata=hashlib.sha256(metadata).hexdigest())) == metadata
+    assert upstream.core_metadata(replace(wheel, core_metadata="true")) == metadata
+    with pytest.raises(UpstreamError, match="its sha256 is not 000"):
+        upstream.core_metadata(replace(wheel, core_metadata="0" * 64))
+    server.fault(name, "truncated", times=1)
+    assert upstream.core_metadata(replace(wheel, core_metadata="true")) == metadata
+    with pytest.raises(UpstreamError, match="404"):
+        upstream.core_metadata(replace(wheel, url=f"{server.origin}/files/bar.whl", core_metadata="true"))

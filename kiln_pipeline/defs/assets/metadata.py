@@ -11,6 +11,7 @@ from kiln_pipeline.defs.partitions import releases
 from kiln_pipeline.defs.presentation import OWNERS, RunProgress, column_schema, data_version, failure, preview
 from kiln_pipeline.errors import KilnError
 from kiln_pipeline.stages import detect
+from kiln_pipeline.stages.requirements import refresh_requirements
 from kiln_pipeline.workspace import Workspace
 
 
@@ -34,13 +35,17 @@ def release_metadata(
 ) -> dg.MaterializeResult:
     try:
         with kiln.writing("tables"):
+            recipes, progress = kiln.recipes, RunProgress(context.log, kiln.progress)
             report = detect.refresh(
-                [recipe.project for recipe in kiln.recipes],
+                [recipe.project for recipe in recipes],
                 upstream=kiln.upstream,
                 state=kiln.state,
                 now=kiln.clock(),
-                progress=RunProgress(context.log, kiln.progress),
+                progress=progress,
                 only=config.projects or None,
+            )
+            requirements = refresh_requirements(
+                recipes, report.table, upstream=kiln.upstream, state=kiln.state, progress=progress
             )
     except KilnError as error:
         raise failure(error) from None
@@ -53,6 +58,7 @@ def release_metadata(
             "changed projects": report.changed,
             "unchanged projects": report.unchanged,
             "skipped files": report.skipped_files,
+            "releases with known requirements": requirements.known,
             "broken": preview(broken, "project", "reason") if broken else "none",
         },
     )
