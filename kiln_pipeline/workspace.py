@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Literal
 
@@ -35,6 +35,7 @@ from kiln_pipeline.adapters.keys import FileSigner, load_or_create
 from kiln_pipeline.adapters.recipe_folder import DEMAND, load_recipes
 from kiln_pipeline.adapters.s3 import S3Store
 from kiln_pipeline.adapters.s3_client import parse_location
+from kiln_pipeline.adapters.targets_file import load_targets
 from kiln_pipeline.adapters.upstream import SimpleApiUpstream
 from kiln_pipeline.adapters.zig import ZigBuilder
 from kiln_pipeline.core.attempts import Attempt
@@ -71,6 +72,8 @@ class Workspace:
     origin: str
     hosts_file: Path | None = None
     """Who may sign attempts (`core.hosts`); None: this host alone."""
+    publish_targets: Callable[[], Mapping[str, ObjectStore]] = dict
+    """Where else the site goes, by name: reads kiln.toml."""
     site_url: str = DEFAULT_SITE_URL
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     progress: Progress = field(default_factory=Silent)
@@ -100,6 +103,7 @@ class Workspace:
             host_name=environment.get("KILN_HOST") or host_name(),
             origin=environment.get("KILN_ORIGIN", "kiln.invalid/embedded"),
             hosts_file=enrolled if "KILN_HOSTS" in environment or enrolled.is_file() else None,
+            publish_targets=partial(load_targets, folder / "kiln.toml", environment),
             site_url=environment.get("KILN_SITE_URL", DEFAULT_SITE_URL),
             progress=progress or Silent(),
         )

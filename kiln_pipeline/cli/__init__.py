@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 import click
 
 from kiln_pipeline.cli.auditing import audit, host
+from kiln_pipeline.cli.indexing import index
 from kiln_pipeline.errors import KilnError, Problem, RecipeError, UpstreamError, VerificationError
 
 SOME_BUILDS_FAILED = 10
@@ -293,6 +294,7 @@ def verify(
 
 
 main.add_command(audit)
+main.add_command(index)
 main.add_command(host)
 
 

@@ -117,14 +117,20 @@ def _last_publish(site: ObjectStore, state: ObjectStore) -> dict[str, Entry]:
         # the first publish, or a lost state: whatever pages there are, they are ours to write anew or to remove
         found = (key.split("/") for key in site.keys("simple/"))
         entries = {parts[1]: UNKNOWN for parts in found if len(parts) == 3}
+    touched = read_unfinished(state)
+    return entries if touched is None else entries | dict.fromkeys([*touched, ROOT], UNKNOWN)
+
+
+def read_unfinished(state: ObjectStore) -> list[str] | None:
+    """Return the projects that a publish which has not finished may have touched; None when the last one has finished."""
     try:
         touched: list[str] = json.loads(state.get(UNFINISHED))
     except ObjectNotFound:
-        return entries
+        return None
     except ValueError as error:
         hint = f"delete it and {manifest.KEY}: the next publish then writes every page anew"
         raise StoreError(key=UNFINISHED, reason=f"it is no JSON: {error}", hint=hint) from error
-    return entries | dict.fromkeys([*touched, ROOT], UNKNOWN)
+    return touched
 
 
 def _pages(

@@ -1,0 +1,34 @@
+"""Reads ``kiln.toml`` and makes the stores of its publish targets. What the file means is `core.publish_targets`' matter."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from kiln_pipeline.adapters.directory import DirectoryStore
+from kiln_pipeline.adapters.s3 import S3Store
+from kiln_pipeline.adapters.s3_client import parse_location
+from kiln_pipeline.core.publish_targets import PublishTarget, parse_targets
+from kiln_pipeline.errors import Problem, RecipeError
+from kiln_pipeline.ports import ObjectStore
+
+
+def load_targets(path: Path, environment: Mapping[str, str]) -> Mapping[str, ObjectStore]:
+    """Return the publish targets of ``kiln.toml`` by name; none without the file. Raises `RecipeError` with every problem."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        message = f"it cannot be read: {getattr(error, 'strerror', None) or error}"
+        raise RecipeError([Problem(file=str(path), field="", message=message)]) from None
+    return {target.name: _store(target, path, environment) for target in parse_targets(text, path.name)}
+
+
+def _store(target: PublishTarget, path: Path, environment: Mapping[str, str]) -> ObjectStore:
+    if not target.to.startswith("s3://"):
+        return DirectoryStore((path.parent / target.to).resolve())
+    source = f"{path.name}: {target.name}"
+    location = parse_location(target.to, environment, source=source, endpoint=target.endpoint or None)
+    if target.profile:  # explicit keys would win over it
+        location = replace(location, profile=target.profile, access_key=None, secret_key=None, session_token=None)
+    return S3Store(replace(location, region=target.region or location.region))

@@ -1,0 +1,77 @@
+"""Where else the site is published: parses ``kiln.toml`` strictly. Reads no file and connects to nothing.
+
+[[publish]]
+name = "wasabi"                                       # names its note of what it has; never give it to another place
+to = "s3://bucket/prefix"                             # or a folder, relative to the file
+endpoint = "https://s3.eu-central-1.wasabisys.com"    # for S3; without it KILN_S3_ENDPOINT
+profile = "wasabi"                                    # for S3: credentials of ~/.aws; without it the AWS_* variables
+region = "eu-central-1"                               # for S3; without it AWS_REGION
+"""
+
+import re
+import tomllib
+from dataclasses import dataclass
+
+from kiln_pipeline.core.toml_tables import TableReader
+from kiln_pipeline.errors import Problem, RecipeError
+
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?", re.ASCII)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PublishTarget:
+    """One place that the site is copied to."""
+
+    name: str
+    to: str
+    """A folder, or ``s3://bucket/prefix``."""
+    endpoint: str = ""
+    profile: str = ""
+    region: str = ""
+
+
+def parse_targets(text: str, file: str) -> tuple[PublishTarget, ...]:
+    """Parse ``kiln.toml``; `file` names it in errors. Raises `RecipeError` with every problem found."""
+    problems: list[Problem] = []
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError([Problem(file=file, field="", message=f"it is no TOML: {error}")]) from None
+    top = TableReader(data, file=file, problems=problems)
+    rows = [(reader, _target(reader)) for reader in top.tables("publish")]
+    top.finish()
+    targets = [target for _, target in rows if target is not None]
+    for reader, target in rows:
+        for field in ("name", "to"):
+            value = getattr(target, field, None)
+            if target is not None and [getattr(other, field) for other in targets].count(value) > 1:
+                reader.report(field, f"{value!r} is there more than once")
+    if problems:
+        raise RecipeError(problems)
+    return tuple(targets)
+
+
+def _target(reader: TableReader) -> PublishTarget | None:
+    reader.require("name", "write a name for it, like wasabi")
+    reader.require("to", "write a folder, or s3://bucket/prefix")
+    name, to = reader.text("name", _name), reader.text("to", _place)
+    settings = {key: reader.text(key, str) for key in ("endpoint", "profile", "region")}
+    for key, value in settings.items():
+        if value and to is not None and not to.startswith("s3://"):
+            reader.report(key, "is for s3:// only")
+    reader.finish()
+    if name is None or to is None:
+        return None
+    return PublishTarget(name=name, to=to, **{key: value or "" for key, value in settings.items()})
+
+
+def _name(text: str) -> str:
+    if not _NAME.fullmatch(text):
+        raise ValueError(f"{text!r} is no name for a target: lower-case letters, digits and '-', 64 at most")
+    return text
+
+
+def _place(text: str) -> str:
+    if not text or ("://" in text and not text.startswith("s3://")):
+        raise ValueError(f"{text!r} is neither a folder nor s3://bucket/prefix")
+    return text
