@@ -201,7 +201,8 @@ def _make_folder(folder: Path, *, flush: bool) -> None:
     try:
         folder.mkdir()
     except FileExistsError:
-        if not folder.is_dir():
+        # a `delete` beside us may have removed the folder since: that is no folder, and no obstacle either
+        if folder.exists() and not folder.is_dir():
             raise
     else:
         if flush:
