@@ -76,14 +76,14 @@ def import_legacy_(folder: Path) -> None:
 
     They become unsigned historical entries: on record, marked as such, and never counted as attempts. Run again, nothing changes.
     """
-    from kiln_pipeline.adapters.directory import DirectoryStore, exclusive
+    from kiln_pipeline.adapters.directory import DirectoryStore
     from kiln_pipeline.adapters.terminal import TerminalProgress
     from kiln_pipeline.stages.import_legacy import import_legacy
 
     source = DirectoryStore(folder)
     with TerminalProgress() as progress:
         workspace = _workspace(progress=progress)
-        with exclusive(workspace.home, "kiln audit import-legacy"):
+        with workspace.writing("site"):
             report = import_legacy(
                 ((key, source.get(key)) for key in source.keys() if not key.startswith(".git/")),
                 site=workspace.site,

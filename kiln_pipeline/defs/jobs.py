@@ -91,7 +91,7 @@ def build_as_asked(context: dg.OpExecutionContext, config: AdHocBuild, kiln: dg.
         attempts, refused = build_all(kiln, [plan], run_id=context.run.run_id, progress=progress)
     except KilnError as error:
         raise failure(error) from None
-    metadata = describe(attempts, refused)
+    metadata = describe(kiln, attempts, refused)
     if refused:
         raise dg.Failure(description=refused[0], metadata=metadata, allow_retries=False)
     return dg.Output(len(attempts), metadata=metadata)

@@ -6,7 +6,10 @@ from typing import Any
 
 import dagster as dg
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from kiln_pipeline.core import site_layout
+from kiln_pipeline.core.attempts import Attempt
 from kiln_pipeline.errors import KilnError, ObjectNotFound
 from kiln_pipeline.ports import ObjectStore, Progress
 
@@ -23,6 +26,32 @@ class RunProgress:
     def step(self, text: str) -> None:
         self._log.info(text)
         self._terminal.step(text)
+
+
+def lineage(attempt: Attempt, site_url: str, sdist_urls: Mapping[str, str]) -> dict[str, str]:
+    """Return an attempt's links, as cells of a table: ``sdist``, ``recipe``, ``attestation``, ``log``.
+
+    Those on the site lead somewhere once the attempt is recorded. An sdist that upstream does not list (an ad-hoc build's, or a
+    deleted one) is shown by its hash alone: the attestation has its address.
+    """
+    sdist, url = f"sha256 {attempt.sdist_sha256[:12]}…", sdist_urls.get(attempt.sdist_sha256)
+    proven = (
+        site_layout.wheel_provenance(attempt.wheel) if attempt.wheel else site_layout.attempt_statement(attempt.statement_sha256)
+    )
+    return {
+        "sdist": f"[{sdist}]({url})" if url else sdist,
+        "recipe": f"sha256 {attempt.recipe_sha256[:12]}…" if attempt.recipe_sha256 else "none: an ad-hoc build",
+        "attestation": f"[attestation]({site_url}{proven})",
+        "log": f"[log]({site_url}{site_layout.build_log(attempt.log_sha256)})",
+    }
+
+
+def sdist_urls(metadata: pa.Table, attempts: Iterable[Attempt]) -> dict[str, str]:
+    """Return sha256 -> URL of the attempts' sdists that upstream lists (`release_metadata`)."""
+    wanted = pa.array(sorted({attempt.sdist_sha256 for attempt in attempts}), pa.string())
+    among = pc.is_in(metadata.column("sha256"), value_set=wanted)  # pyright: ignore[reportAttributeAccessIssue] (made at import)
+    rows = metadata.filter(among).select(["sha256", "url"])
+    return {row["sha256"]: row["url"] for row in rows.to_pylist()}
 
 
 def column_schema(schema: pa.Schema) -> dg.TableSchema:

@@ -1,5 +1,6 @@
 """The audit in Dagster: the nightly job, and the check that keeps pages from naming a wheel whose entry is not proven."""
 
+import re
 from pathlib import Path
 
 import dagster as dg
@@ -62,3 +63,15 @@ def test_no_page_is_written_while_a_wheels_entry_is_not_proven(
         line.publish()
     assert [key for key in site.puts[len(written) :] if key.startswith("simple/")] == []
     assert metadata_of(instance, "simple_index") == before
+
+
+def test_every_attempt_links_to_its_sdist_recipe_attestation_and_log(published: Workspace, instance: dg.DagsterInstance) -> None:
+    """In the build's own metadata and, with the log index, in the log's; the links lead to objects of the site."""
+    site, wheel = wheel_objects(published)
+    event = instance.fetch_materializations(dg.AssetKey("wheels"), limit=1).records[0].asset_materialization
+    assert event is not None
+    for table in (str(event.metadata["attempts"].value), metadata_of(instance, "audit_log")["latest attempts"]):
+        assert re.search(r"\[sha256 [0-9a-f]{12}…\]\(https://files\.example\.org/\S+\.tar\.gz\)", table)
+        for target in re.findall(re.escape(published.site_url) + r"([^)]+)", table):
+            assert target in site.objects
+        assert f"{wheel}.provenance.json" in table

@@ -8,7 +8,16 @@ from kiln_pipeline.core.index_entries import superseded_wheels, vouched_attempts
 from kiln_pipeline.core.simple_index import manifest
 from kiln_pipeline.defs.assets.metadata import release_metadata
 from kiln_pipeline.defs.assets.wheels import wheels
-from kiln_pipeline.defs.presentation import OWNERS, RunProgress, data_version, failure, preview
+from kiln_pipeline.defs.presentation import (
+    OWNERS,
+    PREVIEW_ROWS,
+    RunProgress,
+    data_version,
+    failure,
+    lineage,
+    preview,
+    sdist_urls,
+)
 from kiln_pipeline.errors import KilnError
 from kiln_pipeline.ports import Progress
 from kiln_pipeline.stages import detect
@@ -56,7 +65,6 @@ def write_pages(kiln: Workspace, progress: Progress) -> PublishReport:
         )
 
 
-
 @dg.asset(
     deps=[wheels],
     group_name="publisher",
@@ -71,6 +79,8 @@ def audit_log(context: dg.AssetExecutionContext, kiln: dg.ResourceParam[Workspac
     except KilnError as error:
         raise failure(error) from None
     attempts = kiln.attempts()
+    latest = attempts[: -PREVIEW_ROWS - 2 : -1]
+    sdists = sdist_urls(detect.load_metadata(kiln.state), latest)
     rows = [
         {
             "index": attempt.index,
@@ -78,9 +88,9 @@ def audit_log(context: dg.AssetExecutionContext, kiln: dg.ResourceParam[Workspac
             "identifier": attempt.identifier,
             "outcome": attempt.outcome,
             "wheel or failure": attempt.wheel or f"{attempt.failure}: {attempt.proof}",
-            "log": f"[log]({kiln.site_url}{site_layout.build_log(attempt.log_sha256)})",
+            **lineage(attempt, kiln.site_url, sdists),
         }
-        for attempt in reversed(attempts)
+        for attempt in latest
     ]
     refused = [{"bundle": bundle, "reason": reason} for bundle, reason in report.refused]
     return dg.MaterializeResult(
@@ -92,7 +102,9 @@ def audit_log(context: dg.AssetExecutionContext, kiln: dg.ResourceParam[Workspac
             "failed": sum(attempt.outcome is Outcome.FAILED for attempt in attempts),
             "refused bundles": preview(refused, "bundle", "reason") if refused else "none",
             "checkpoint": dg.MetadataValue.url(kiln.site_url + site_layout.CHECKPOINT),
-            "latest attempts": preview(rows, "index", "release", "identifier", "outcome", "wheel or failure", "log"),
+            "latest attempts": preview(
+                rows, "index", "release", "identifier", "outcome", "wheel or failure", "sdist", "recipe", "attestation", "log"
+            ),
         },
     )
 

@@ -17,7 +17,7 @@ from kiln_pipeline.core.missing_wheels import missing_for
 from kiln_pipeline.core.platforms import Platform
 from kiln_pipeline.defs.assets.metadata import missing_wheels
 from kiln_pipeline.defs.partitions import partition_of, release_by_platform
-from kiln_pipeline.defs.presentation import OWNERS, RunProgress, failure, preview
+from kiln_pipeline.defs.presentation import OWNERS, RunProgress, failure, lineage, preview, sdist_urls
 from kiln_pipeline.errors import BuildError, KilnError
 from kiln_pipeline.ports import Progress
 from kiln_pipeline.stages import detect
@@ -75,8 +75,9 @@ def build_all(kiln: Workspace, todo: list[BuildPlan], *, run_id: str, progress: 
     return attempts, refused
 
 
-def describe(attempts: list[Attempt], refused: list[str]) -> dict[str, dg.MetadataValue | int]:
-    """Return the metadata of a build run: counts, and each attempt's wheel or failure with the line that proves it."""
+def describe(kiln: Workspace, attempts: list[Attempt], refused: list[str]) -> dict[str, dg.MetadataValue | int]:
+    """Return the metadata of a build run: counts, and each attempt's wheel or failure with the line that proves it, and links."""
+    sdists = sdist_urls(detect.load_metadata(kiln.state), attempts)
     rows = [
         {
             "identifier": attempt.identifier,
@@ -84,13 +85,16 @@ def describe(attempts: list[Attempt], refused: list[str]) -> dict[str, dg.Metada
             "builder": attempt.builder,
             "wheel or failure": attempt.wheel or f"{attempt.failure}: {attempt.proof}",
             "seconds": round((attempt.finished - attempt.started).total_seconds(), 1),
+            **lineage(attempt, kiln.site_url, sdists),
         }
         for attempt in attempts
     ]
     return {
         "built": sum(attempt.outcome is Outcome.SUCCEEDED for attempt in attempts),
         "failed": sum(attempt.outcome is Outcome.FAILED for attempt in attempts),
-        "attempts": preview(rows, "identifier", "outcome", "builder", "wheel or failure", "seconds"),
+        "attempts": preview(
+            rows, "identifier", "outcome", "builder", "wheel or failure", "seconds", "sdist", "recipe", "attestation", "log"
+        ),
         "not buildable here": dg.MetadataValue.md("\n".join(f"- {why}" for why in refused) or "none"),
     }
 
@@ -113,7 +117,7 @@ def wheels(context: dg.AssetExecutionContext, config: BuildConfig, kiln: dg.Reso
         attempts, refused = build_all(kiln, todo[: config.limit or None], run_id=context.run.run_id, progress=progress)
     except KilnError as error:
         raise failure(error) from None
-    metadata = describe(attempts, refused)
+    metadata = describe(kiln, attempts, refused)
     built = [attempt for attempt in attempts if attempt.outcome is Outcome.SUCCEEDED]
     if not built and (attempts or refused):
         first = f"{attempts[0].failure}: {attempts[0].proof}" if attempts else refused[0]
