@@ -190,9 +190,12 @@ def explain(release: str, identifier: str, as_json: bool) -> None:
 @click.option(
     "--target", "targets", multiple=True, required=True, metavar="IDENTIFIER", help="Such as cp312-macosx_arm64. Repeatable."
 )
+@click.option("--macos", metavar="VERSION", help="The targets' macOS, such as 14.0 (default: the recipes' floor, 11.0 or 10.13).")
+@click.option("--glibc", metavar="VERSION", help="The targets' glibc, such as 2.35 (default: the recipes' floor, 2.28).")
+@click.option("--musl", metavar="VERSION", help="The targets' musl (default: the recipes' floor, 1.2).")
 @click.option("--index-url", metavar="URL", help="Our simple index; without it, what this folder's audit log says is published.")
 @click.option("--json", "as_json", is_flag=True, help="The whole report as one JSON object, for programs.")
-def lock_check(file: Path, targets: tuple[str, ...], index_url: str | None, as_json: bool) -> None:
+def lock_check(file: Path, targets: tuple[str, ...], index_url: str | None, as_json: bool, **systems: str | None) -> None:
     """Say what a lock would compile on a target, and which of that kiln has or could build.
 
     FILE is a requirements.txt (pinned), uv.lock, poetry.lock, pdm.lock or pylock.toml. All extras and groups count.
@@ -204,7 +207,7 @@ def lock_check(file: Path, targets: tuple[str, ...], index_url: str | None, as_j
     from kiln_pipeline.cli import lock_checking
 
     with TerminalProgress() as progress:
-        report = lock_checking.check(_workspace(progress=progress), file, targets, index_url)
+        report = lock_checking.check(_workspace(progress=progress), file, targets, index_url, systems)
     config = lock_checking.config_for(report, index_url or f"{_workspace().site_url}simple/")
     if as_json:
         click.echo(json.dumps(lock_checking.as_dict(report, config), indent=2))

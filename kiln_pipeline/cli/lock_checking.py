@@ -1,7 +1,8 @@
 """What `kiln lock-check` does: read the lock, ask the stage, print the report and the way to our index. It judges nothing."""
 
+import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,13 @@ from kiln_pipeline.adapters.upstream import SimpleApiUpstream
 from kiln_pipeline.core.distributions import Release
 from kiln_pipeline.core.lockfiles.installer_config import installer_config
 from kiln_pipeline.core.lockfiles.outlook import LockLine, Outlook
-from kiln_pipeline.core.platforms import BuildIdentifier
+from kiln_pipeline.core.platforms import BuildIdentifier, Floors
 from kiln_pipeline.errors import Problem, RecipeError
 from kiln_pipeline.stages import lock_check
 from kiln_pipeline.stages.lock_check import LockReport
 from kiln_pipeline.workspace import Workspace
 
+_SYSTEM = re.compile(r"(?P<major>\d{1,3})(\.(?P<minor>\d{1,3}))?", re.ASCII)
 _HEADINGS = {
     Outlook.PUBLISHED: "[cyan]our index has[/cyan]",
     Outlook.FILLABLE: "[yellow]would compile; a recipe could fill it[/yellow]",
@@ -28,8 +30,13 @@ _HEADINGS = {
 }
 
 
-def check(workspace: Workspace, file: Path, targets: Sequence[str], index_url: str | None) -> LockReport:
-    """Read `file` and check it for `targets`. Raises `RecipeError` with every wrong target, or for the lock."""
+def check(
+    workspace: Workspace, file: Path, targets: Sequence[str], index_url: str | None, systems: Mapping[str, str | None]
+) -> LockReport:
+    """Read `file` and check it for `targets` on `systems` (``macos``, ``glibc``, ``musl`` -> version, None for the floor).
+
+    Raises `RecipeError` with every wrong target and version, or for the lock.
+    """
     identifiers: list[BuildIdentifier] = []
     problems: list[Problem] = []
     for target in targets:
@@ -37,6 +44,13 @@ def check(workspace: Workspace, file: Path, targets: Sequence[str], index_url: s
             identifiers.append(BuildIdentifier.parse(target))
         except ValueError as error:
             problems.append(Problem(file="--target", field="", message=str(error)))
+    known: dict[str, tuple[int, int]] = {}
+    for system, text in systems.items():
+        match = _SYSTEM.fullmatch(text or "")
+        if match:
+            known[system] = (int(match["major"]), int(match["minor"] or 0))
+        elif text is not None:
+            problems.append(Problem(file=f"--{system}", field="", message=f"{text!r} is no version: write for example 14.0"))
     if problems:
         raise RecipeError(problems)
     return lock_check.check(
@@ -46,8 +60,19 @@ def check(workspace: Workspace, file: Path, targets: Sequence[str], index_url: s
         ours=SimpleApiUpstream(index_url) if index_url else None,
         recipes=workspace.recipes if workspace.recipes_folder.is_dir() else (),  # an end user has none
         attempts=workspace.attempts(),
+        floors=_floors(known) if known else None,
         now=workspace.clock(),
         progress=workspace.progress,
+    )
+
+
+def _floors(known: Mapping[str, tuple[int, int]]) -> Floors:
+    default = Floors()
+    return Floors(
+        macosx_arm64=known.get("macos", default.macosx_arm64),
+        macosx_x86_64=known.get("macos", default.macosx_x86_64),
+        glibc=known.get("glibc", default.glibc),
+        musl=known.get("musl", default.musl),
     )
 
 

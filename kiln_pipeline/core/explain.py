@@ -18,7 +18,7 @@ from kiln_pipeline.core import release_metadata
 from kiln_pipeline.core.attempts import Attempt
 from kiln_pipeline.core.distributions import DistributionFile, FileKind, ProjectPage, Release
 from kiln_pipeline.core.missing_wheels import detect
-from kiln_pipeline.core.platforms import BuildIdentifier, cibuildwheel_version
+from kiln_pipeline.core.platforms import BuildIdentifier, Floors, cibuildwheel_version
 from kiln_pipeline.core.recipes import Recipe
 from kiln_pipeline.core.shortcomings import shortcoming
 from kiln_pipeline.core.tags import Target
@@ -80,16 +80,18 @@ def explain(
     *,
     recipe: Recipe | None = None,
     attempts: Sequence[Attempt] = (),
+    floors: Floors | None = None,
     now: datetime,
 ) -> Explanation:
     """Explain one release × build identifier of the project on `page`.
 
     Without a recipe the default floors hold, pre-releases count and no minimal age does. With one, its floors, age and hash hold,
-    and what it does not ask for is ``not-wanted`` where it would otherwise be missing.
+    and what it does not ask for is ``not-wanted`` where it would otherwise be missing. `floors`, where given, replace its floors.
     """
     asked = recipe or Recipe(
         project=release.project, reason="", versions=(), pythons=(), platforms=(), prereleases=True, min_age=timedelta(0)
     )
+    asked = asked if floors is None else replace(asked, floors=floors)
     only = replace(
         asked,
         versions=(SpecifierSet(f"=={release.version}"),),

@@ -9,7 +9,7 @@ from kiln_pipeline.core.attempts import Attempt
 from kiln_pipeline.core.distributions import ProjectPage, Release
 from kiln_pipeline.core.lockfiles.model import LockedPackage, LockFile
 from kiln_pipeline.core.lockfiles.outlook import LockLine, Outlook, outlook
-from kiln_pipeline.core.platforms import BuildIdentifier
+from kiln_pipeline.core.platforms import BuildIdentifier, Floors
 from kiln_pipeline.core.recipes import Recipe
 from kiln_pipeline.core.requires_python import admits
 from kiln_pipeline.errors import Problem, ProjectNotFound, RecipeError
@@ -53,13 +53,15 @@ def check(
     ours: UpstreamIndex | None = None,
     recipes: Sequence[Recipe] = (),
     attempts: Sequence[Attempt] = (),
+    floors: Floors | None = None,
     now: datetime,
     progress: Progress,
     workers: int = 8,
 ) -> LockReport:
     """Return the outlook of every release that `lock` pins for `targets`.
 
-    What our index has is read from `ours` where that is given, else from `attempts`. Raises `RecipeError` for a target that the
+    What our index has is read from `ours` where that is given, else from `attempts`. `floors` are the targets' systems; without
+    them a recipe's floors hold, and the default ones. Raises `RecipeError` for a target that the
     lock is not for, and `UpstreamError` when an index does not answer: half an answer would be none.
     """
     asked = tuple(dict.fromkeys(targets))
@@ -82,6 +84,7 @@ def check(
                 recipe=recipe_of.get(release.project),
                 attempts=[attempt for attempt in known if attempt.release.project == release.project],
                 ours=mine.get(release.project),
+                floors=floors,
                 now=now,
             )
             for identifier in asked

@@ -80,9 +80,24 @@ def test_our_index_fills_the_gap_and_the_snippet_has_its_hash(kiln, pins: str, u
     assert f"--extra-index-url {index.url}\nmarkupsafe==2.0.1 \\\n    --hash=sha256:{'7' * 64}\n" in result.stdout
 
 
+def test_the_targets_own_system_counts(kiln, upstream: LoopbackUpstream) -> None:
+    """A wheel that needs a newer macOS than the floor is named, and taken where the user says that he has it."""
+    page = json.loads((DATA / "pages" / "markupsafe.json").read_bytes())
+    wheel = "MarkupSafe-2.0.1-cp312-cp312-macosx_13_0_arm64.whl"
+    page["files"].append({"filename": wheel, "url": f"wheels/{wheel}", "hashes": {"sha256": "7" * 64}, "size": 7})
+    upstream.set_page("markupsafe", page)
+    Path("requirements.txt").write_text("markupsafe==2.0.1\n")
+    result = kiln("lock-check", "requirements.txt", "--target", "cp312-macosx_arm64", "--json")
+    assert result.exit_code == 1
+    (line,) = json.loads(result.stdout)["targets"]["cp312-macosx_arm64"]["fillable"]
+    assert line["reason"].endswith(f"; {wheel} needs macOS 13.0, the floor is 11.0")
+    assert kiln("lock-check", "requirements.txt", "--target", "cp312-macosx_arm64", "--macos", "14").exit_code == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
+        (("requirements.txt", "--target", "cp312-macosx_arm64", "--macos", "new"), "--macos: 'new' is no version"),
         (("nosuch.lock", "--target", "cp312-macosx_arm64"), "nosuch.lock: does not exist"),
         (("requirements.txt", "--target", "cp312-solaris", "--target", "x"), "'cp312-solaris' is no build identifier"),
         (("poetry.lock", "--target", "cp312-macosx_arm64"), "poetry.lock: is not UTF-8 (byte 0)"),

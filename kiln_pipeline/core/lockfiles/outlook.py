@@ -11,7 +11,7 @@ from enum import StrEnum
 from kiln_pipeline.core.attempts import Attempt
 from kiln_pipeline.core.distributions import FileKind, ProjectPage, Release
 from kiln_pipeline.core.explain import Explanation, as_listed, explain
-from kiln_pipeline.core.platforms import BuildIdentifier
+from kiln_pipeline.core.platforms import BuildIdentifier, Floors
 from kiln_pipeline.core.recipes import Recipe
 from kiln_pipeline.core.verdicts import Rule, Verdict
 
@@ -57,28 +57,30 @@ def outlook(
     recipe: Recipe | None,
     attempts: Sequence[Attempt],
     ours: ProjectPage | None = None,
+    floors: Floors | None = None,
     now: datetime,
 ) -> LockLine:
     """Return the outlook of one release on one target.
 
-    `page` is upstream's, None when upstream has no such project; `ours` is our index's page of it, where there is one.
+    `page` is upstream's, None when upstream has no such project; `ours` is our index's page of it, where there is one. `floors`
+    are the systems that the targets run on, where those are known to be others than the recipe's or the default floors.
     """
     if page is None:
         reason = "upstream has no such project: another index's, or a spelling error"
         line = LockLine(release=release, identifier=identifier, outlook=Outlook.UNFILLABLE, rule="no-such-project", reason=reason)
-        return _from_ours(line, ours, now) or line
+        return _from_ours(line, ours, floors, now) or line
     release = as_listed(page, release)
     page = replace(page, files=tuple(file for file in page.files if file.version == release.version))
-    answer = explain(page, release, identifier, recipe=recipe, attempts=attempts, now=now)
+    answer = explain(page, release, identifier, recipe=recipe, attempts=attempts, floors=floors, now=now)
     if answer.verdict is not Verdict.COVERED and any(file.yanked for file in page.files):
-        pinned = explain(_unyanked(page), release, identifier, recipe=recipe, now=now)
+        pinned = explain(_unyanked(page), release, identifier, recipe=recipe, floors=floors, now=now)
         answer = pinned if pinned.verdict is Verdict.COVERED else answer
     if answer.rule is Rule.PRE_RELEASE:  # that is a recipe's wish: what stands in the way beside it?
-        without = explain(page, release, identifier, attempts=attempts, now=now)
+        without = explain(page, release, identifier, attempts=attempts, floors=floors, now=now)
         answer = answer if without.verdict is Verdict.MISSING else without
     line = _line(page, answer, attempts, recipe)
     taken = line.outlook in (Outlook.COVERED, Outlook.PUBLISHED)
-    return line if taken else _from_ours(line, ours, now) or line
+    return line if taken else _from_ours(line, ours, floors, now) or line
 
 
 def _line(page: ProjectPage, answer: Explanation, attempts: Sequence[Attempt], recipe: Recipe | None) -> LockLine:
@@ -89,12 +91,18 @@ def _line(page: ProjectPage, answer: Explanation, attempts: Sequence[Attempt], r
         identifier=answer.identifier,
         outlook=looks,
         rule=answer.rule.value,
-        reason=answer.reason,
+        reason=answer.reason + (_near_miss(answer) if looks in (Outlook.FILLABLE, Outlook.UNFILLABLE) else ""),
         wheel=answer.covered_by,
         sha256=ours if looks is Outlook.PUBLISHED else "",
         extension=any(file.kind is FileKind.WHEEL and not file.filename.endswith("-any.whl") for file in page.files),
         step=_step(answer, recipe) if looks is Outlook.FILLABLE else "",
     )
+
+
+def _near_miss(answer: Explanation) -> str:
+    """Say which wheel would do on a newer system: the user may well have one."""
+    near = [(c.file.filename, c.lacks) for c in answer.considered if c.lacks.startswith("needs ")]
+    return f"; {near[0][0]} {near[0][1]}" if near else ""
 
 
 _OUTLOOKS = {
@@ -125,13 +133,13 @@ def _step(answer: Explanation, recipe: Recipe | None) -> str:
             return "in the queue"
 
 
-def _from_ours(line: LockLine, ours: ProjectPage | None, now: datetime) -> LockLine | None:
+def _from_ours(line: LockLine, ours: ProjectPage | None, floors: Floors | None, now: datetime) -> LockLine | None:
     """Return the line as our index's page changes it; None when that has no wheel for the target either."""
     if ours is None:
         return None
     release = as_listed(ours, line.release)
     mine = replace(ours, files=tuple(file for file in ours.files if file.version == release.version))
-    answer = explain(_unyanked(mine), release, line.identifier, now=now)
+    answer = explain(_unyanked(mine), release, line.identifier, floors=floors, now=now)
     if answer.verdict is not Verdict.COVERED:
         return None
     sha256 = next(file.sha256 for file in mine.files if file.filename == answer.covered_by)
