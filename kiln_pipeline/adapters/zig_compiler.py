@@ -22,6 +22,7 @@ _DROPPED = re.compile(
 _DROPPED_WITH_VALUE = {"-Xlinker", "-target", "--target", "-arch"}
 _OPTIMISED = re.compile(r"-O(?:[123sz])")
 _COMPILES_ONLY = {"-c", "-S", "-E", "-M", "-MM"}
+_CXX_SUFFIXES = (".cpp", ".cc", ".cxx", ".c++", ".C")
 _ANSWERED = re.compile(r"-print-(?:file-name|prog-name)=(.+)")
 
 
@@ -45,6 +46,14 @@ def compiler_arguments(arguments: Sequence[str], *, target: str, source: str) ->
     return ["-target", target, *kept]
 
 
+def language_of(command: str, arguments: Sequence[str]) -> str:
+    """Return ``cc`` or ``c++`` for a call of `command`: like gcc, C++ for C++ sources, whatever the command.
+
+    An old setuptools compiles them with CC, and ``zig cc`` would do so without the headers of the C++ library.
+    """
+    return "c++" if any(word.endswith(_CXX_SUFFIXES) and not word.startswith("-") for word in arguments) else command
+
+
 def main(arguments: Sequence[str]) -> None:
     """Become zig: ``zig_compiler.py ZIG cc|c++ TARGET SOURCE …``, then the compiler's own arguments."""
     zig, language, target, source, *rest = arguments
@@ -52,7 +61,7 @@ def main(arguments: Sequence[str]) -> None:
     if answers:  # gcc prints the bare name of a file that it does not have
         print(answers[0])
     else:
-        command = [zig, language, *compiler_arguments(rest, target=target, source=source)]
+        command = [zig, language_of(language, rest), *compiler_arguments(rest, target=target, source=source)]
         os.execv(zig, command)  # noqa: S606 (no shell is wanted)
 
 

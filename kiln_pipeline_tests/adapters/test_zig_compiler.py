@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kiln_pipeline.adapters import zig_compiler
-from kiln_pipeline.adapters.zig_compiler import compiler_arguments
+from kiln_pipeline.adapters.zig_compiler import compiler_arguments, language_of
 from kiln_pipeline.adapters.zig_wrappers import COMPILER_ENVIRONMENT, write_wrappers
 
 TARGET = "x86_64-linux-gnu.2.17"
@@ -54,6 +54,19 @@ def test_gccs_questions_are_answered_as_gcc_does_for_a_file_it_lacks(tmp_path: P
         "-print-file-name=libm.a",
     ]
     assert subprocess.run(command, capture_output=True, check=True, text=True).stdout == "libm.a\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "words", "language"),
+    [
+        ("cc", "-c a.cpp -o a.o", "c++"),
+        ("cc", "-c a.c -o a.cpp.o -I/x.cc/include", "cc"),
+        ("c++", "-shared a.o -o a.so", "c++"),
+    ],
+)
+def test_c_plus_plus_sources_get_its_headers_from_any_command(command: str, words: str, language: str) -> None:
+    """setuptools before 72 compiles them with CC, as gcc lets it."""
+    assert language_of(command, words.split()) == language
 
 
 def test_every_usual_name_of_a_compiler_is_a_wrapper(tmp_path: Path) -> None:
