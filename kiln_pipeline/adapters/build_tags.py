@@ -1,18 +1,25 @@
-"""Build tags on finished wheels, with the `wheel` library's own command. Knows neither builders nor plans."""
+"""Build tags on finished wheels, with the `wheel` library's own command, after the bill of materials of what they bundle.
+
+Knows neither builders nor plans.
+"""
 
 import sys
 from pathlib import Path
 
 from kiln_pipeline.adapters.processes import run_logged
+from kiln_pipeline.adapters.wheel_sbom import add_sbom
 from kiln_pipeline.errors import BuildError
 
 
 def add_build_tag(wheel: Path, number: int, *, source_date_epoch: int, log: Path) -> Path:
     """Rename and rewrite a wheel with the build tag `number` (binary distribution format), replacing the original.
 
-    The same wheel, number and epoch give the same bytes. Returns the new path. Raises `BuildError` when the wheel cannot be
-    rewritten.
+    A wheel that bundles libraries lists them from then on (`adapters.wheel_sbom`). The same wheel, number and epoch give the
+    same bytes. Returns the new path. Raises `BuildError` when the wheel cannot be rewritten.
     """
+    if add_sbom(wheel, source_date_epoch=source_date_epoch):
+        with log.open("a", encoding="utf-8") as lines:
+            lines.write("kiln: listed the bundled libraries in the wheel's .dist-info/sboms\n")
     before = set(wheel.parent.glob("*.whl")) - {wheel}
     command = [sys.executable, "-m", "wheel", "tags", "--build", str(number), "--remove", wheel]
     environment = {"SOURCE_DATE_EPOCH": str(source_date_epoch), "PYTHONHASHSEED": "0", "LANG": "C.UTF-8"}
