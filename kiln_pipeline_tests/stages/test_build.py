@@ -14,6 +14,8 @@ from pypi_simple import PYPI_SIMPLE_ENDPOINT
 from kiln_pipeline.adapters.zig import ZigBuilder
 from kiln_pipeline.core.attempts import Attempt, Outcome
 from kiln_pipeline.core.build_plan import BuildPlan, BuildResult, Failure
+from kiln_pipeline.core.hosts import Host
+from kiln_pipeline.core.platforms import Platform
 from kiln_pipeline.core.provenance.attempt_bundle import check_attempt_bundle
 from kiln_pipeline.core.provenance.dsse import unverified_payload
 from kiln_pipeline.core.provenance.statement import read_statement
@@ -27,6 +29,7 @@ from kiln_pipeline_tests.fakes import MemorySigner, MemoryStore, MemoryUpstream,
 
 START = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 SIGNER = MemorySigner("testhost")
+HOSTS = {"testhost": Host(name="testhost", platforms=tuple(Platform), public_key=SIGNER.public_key)}
 
 
 class Steps:
@@ -113,7 +116,7 @@ def test_a_success_leaves_a_bundle_that_the_publisher_accepts(tmp_path: Path) ->
     attempt, inbox = run(tmp_path, plan, OddBuilder(filename, data), steps=steps)
     name, files = bundle(inbox)
     assert inbox.puts == [f"{name}/build.log.gz", f"{name}/{filename}", f"{name}/attestation.json"]
-    checked = check_attempt_bundle(name, files, {"testhost": SIGNER.public_key})
+    checked = check_attempt_bundle(name, files, HOSTS)
     assert (checked.wheel, checked.statement.attempt, checked.statement.run_id) == (data, attempt, "run-1")
     assert attempt == Attempt(
         release=plan.release,
@@ -145,7 +148,7 @@ def test_a_failure_is_recorded_with_the_same_care(tmp_path: Path) -> None:
     failure = Failure(failure_class="missing-header", proof="x.c:1:10: fatal error: 'yaml.h' file not found", hint="add it")
     attempt, inbox = run(tmp_path, plan_of(MARKUPSAFE), ScriptedBuilder({"cp311-manylinux_x86_64": failure}))
     name, files = bundle(inbox)
-    checked = check_attempt_bundle(name, files, {"testhost": SIGNER.public_key})
+    checked = check_attempt_bundle(name, files, HOSTS)
     assert (checked.statement.attempt, checked.statement.hint) == (attempt, "add it")
     assert (attempt.outcome, attempt.failure, attempt.proof, attempt.wheel) == (
         Outcome.FAILED, "missing-header", failure.proof, "",
@@ -188,7 +191,7 @@ def test_a_lost_extension_names_the_logs_first_error(tmp_path: Path) -> None:
     log = "x.c:2:10: fatal error: 'yaml.h' file not found\nError compiling module, falling back to pure Python\n"
     _, inbox = run(tmp_path, plan_of(MARKUPSAFE), OddBuilder(*tagged_wheel(extension=None), log))
     name, files = bundle(inbox)
-    hint = check_attempt_bundle(name, files, {"testhost": SIGNER.public_key}).statement.hint
+    hint = check_attempt_bundle(name, files, HOSTS).statement.hint
     assert hint.endswith("; the log's first error is: x.c:2:10: fatal error: 'yaml.h' file not found")
 
 
@@ -241,7 +244,7 @@ def test_pyyaml_without_libyaml_end_to_end(tmp_path: Path, tools_folder: Path) -
     attempt, inbox = run(tmp_path, plan, ZigBuilder(tools_folder, endpoint=PYPI_SIMPLE_ENDPOINT))
     assert (attempt.failure, attempt.proof, attempt.builder) == ("lost-extension", "yaml._yaml not in the wheel", "zig")
     name, files = bundle(inbox)
-    assert check_attempt_bundle(name, files, {"testhost": SIGNER.public_key}).statement.hint == (
+    assert check_attempt_bundle(name, files, HOSTS).statement.hint == (
         "the recipe's system packages (dnf: libyaml-devel) are installed where a container engine builds, and not without one; "
         "the log's first error is: yaml/_yaml.h:2:10: fatal error: 'yaml.h' file not found"
     )
