@@ -1,0 +1,213 @@
+"""How many wheels of old and new releases come out: a plain build against kiln's ladder, side by side, on the same sdists.
+
+Plain is the same builder without time travel and with one try: build requirements of today. The releases stand in
+success_rate.toml. The promise is twice the successes where the release is older than the Python, and no loss elsewhere.
+
+    python benchmarks/success_rate.py [--builder zig|cibuildwheel] [--sample 40] [--python cp311 …] [--report] [--folder DIR]
+
+Results are kept in DIR (default .kiln/success_rate), one JSON line per build, and builds that are on record are not repeated; so
+are the sdists, each downloaded once. `--sample N` takes N release × Python pairs, spread over the list, always the same.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import sys
+import time
+import tomllib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from shutil import copyfile
+from typing import Any
+
+import pypi_simple
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from kiln_pipeline.adapters.cibuildwheel import CibuildwheelBuilder
+from kiln_pipeline.adapters.upstream import SimpleApiUpstream
+from kiln_pipeline.adapters.zig import ZigBuilder
+from kiln_pipeline.core.build_plan import BuildPlan
+from kiln_pipeline.core.distributions import DistributionFile, FileKind, Release
+from kiln_pipeline.core.platforms import BuildIdentifier, PythonTag
+from kiln_pipeline.core.provenance.dsse import unverified_payload
+from kiln_pipeline.core.provenance.statement import parse_statement
+from kiln_pipeline.core.recipes import BuildSettings
+from kiln_pipeline.core.strategies import Rung, first_release
+from kiln_pipeline.errors import KilnError
+from kiln_pipeline.ports import FetchedPage, WheelBuilder
+from kiln_pipeline.stages.build import build_wheel
+from kiln_pipeline_tests.fakes import MemorySigner, MemoryStore
+
+LIST = Path(__file__).with_suffix(".toml")
+PYTHONS = ("cp39", "cp310", "cp311", "cp312", "cp313")
+PLATFORM = "manylinux_x86_64"
+MODES = {"plain": BuildSettings(time_travel="latest", ladder=(Rung.LATEST,)), "kiln": BuildSettings()}
+GOAL = 2.0
+
+
+class Silent:
+    def step(self, text: str) -> None:
+        """Say nothing."""
+
+
+class KeptUpstream:
+    """The upstream index, each page asked for once and each sdist downloaded once into `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._upstream, self._folder = SimpleApiUpstream(pypi_simple.PYPI_SIMPLE_ENDPOINT), folder
+        self._pages: dict[str, FetchedPage | None] = {}
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def project_page(self, project: str, *, validator: str = "") -> FetchedPage | None:
+        if project not in self._pages:
+            self._pages[project] = self._upstream.project_page(project, validator=validator)
+        return self._pages[project]
+
+    def download(self, file: DistributionFile, folder: Path) -> Path:
+        kept = self._folder / file.filename
+        if not kept.is_file():
+            self._upstream.download(file, self._folder)
+        copyfile(kept, folder / file.filename)
+        return folder / file.filename
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """One release × Python."""
+
+    release: Release
+    sdist: DistributionFile
+    python: PythonTag
+
+    @property
+    def key(self) -> str:
+        return f"{self.release} {self.python}"
+
+    @property
+    def is_older(self) -> bool:
+        """Whether the release came before the Python did."""
+        first = first_release(self.python)
+        return self.sdist.upload_time is not None and first is not None and self.sdist.upload_time < first
+
+
+def pairs(upstream: KeptUpstream, pythons: Sequence[str], names: Sequence[str]) -> Iterator[Pair]:
+    """Yield what is tried: every listed release for every Python that its requires-python admits."""
+    for name in names:
+        project, _, version = name.partition("==")
+        release = Release.of(project, version)
+        page = upstream.project_page(release.project)
+        assert page is not None
+        files = [file for file in page.page.files if file.kind is FileKind.SDIST and Version(file.version) == Version(version)]
+        if not files:
+            sys.exit(f"{name} has no sdist upstream: take it off {LIST.name}")
+        for python in map(PythonTag.parse, pythons):
+            if SpecifierSet(files[0].requires_python).contains(f"{python.version}.0"):
+                yield Pair(release=release, sdist=files[0], python=python)
+
+
+def sampled(found: Sequence[Pair], count: int) -> list[Pair]:
+    """Return `count` pairs, the same in every run and spread over the list, since hashes order them; 0 returns all."""
+    spread = sorted(found, key=lambda pair: hashlib.sha256(pair.key.encode()).digest())
+    return spread[:count] if count else spread
+
+
+def build(pair: Pair, mode: str, builder: WheelBuilder, upstream: KeptUpstream, work: Path) -> dict[str, Any]:
+    """Build one wheel one way and return the result's line."""
+    plan = BuildPlan(
+        release=pair.release,
+        identifier=BuildIdentifier.parse(f"{pair.python}-{PLATFORM}"),
+        sdist=pair.sdist,
+        settings=MODES[mode],
+    )
+    inbox, started = MemoryStore(), time.monotonic()
+    attempt = build_wheel(
+        plan,
+        builder=builder,
+        upstream=upstream,
+        inbox=inbox,
+        signer=MemorySigner("benchmark"),
+        clock=lambda: datetime.now(UTC),
+        work=work,
+        progress=Silent(),
+    )
+    statement = parse_statement(unverified_payload(inbox.get(f"{attempt.statement_sha256}/attestation.json")))
+    return {
+        "pair": pair.key,
+        "builder": builder.name,
+        "mode": mode,
+        "older": pair.is_older,
+        "ok": bool(attempt.wheel),
+        "rungs": [f"{rung.rung}: {rung.failure_class or 'made the wheel'}" for rung in statement.rungs],
+        "proof": attempt.proof,
+        "seconds": round(time.monotonic() - started, 1),
+    }
+
+
+def read_results(file: Path) -> dict[tuple[str, str, str], dict[str, Any]]:
+    lines = file.read_text().splitlines() if file.is_file() else []
+    rows = [json.loads(line) for line in lines if line.strip()]
+    return {(row["pair"], row["builder"], row["mode"]): row for row in rows}
+
+
+def report(results: dict[tuple[str, str, str], dict[str, Any]], builder: str) -> None:
+    """Print what both ways made of the pairs that both have tried."""
+    keys = sorted({pair for pair, by, _ in results if by == builder})
+    both = [(results[key, builder, "plain"], results[key, builder, "kiln"]) for key in keys
+            if all((key, builder, mode) in results for mode in MODES)]  # fmt: skip
+    print(f"{'':34}{'pairs':>7}{'plain':>7}{'kiln':>7}{'lost':>6}{'ratio':>8}")
+    for title, older in (("release older than the Python", True), ("release at least as new", False)):
+        rows = [(plain, kiln) for plain, kiln in both if plain["older"] is older]
+        plains, kilns = sum(plain["ok"] for plain, _ in rows), sum(kiln["ok"] for _, kiln in rows)
+        lost = sum(plain["ok"] and not kiln["ok"] for plain, kiln in rows)
+        ratio = f"{kilns / plains:.2f}" if plains else "-"
+        print(f"{title:34}{len(rows):>7}{plains:>7}{kilns:>7}{lost:>6}{ratio:>8}")
+    winners = [row["rungs"][-1].partition(":")[0] for _, row in both if row["ok"]]
+    for rung in Rung:
+        print(f"  made by {rung}: {winners.count(rung)}")
+    seconds = [sum(row["seconds"] for row in column) for column in zip(*both, strict=True)] if both else [0, 0]
+    print(f"  seconds: plain {seconds[0]:.0f}, kiln {seconds[1]:.0f}; goal for older releases: ratio {GOAL:.1f}, nothing lost")
+    for plain, kiln in both:
+        if plain["ok"] and not kiln["ok"]:
+            print(f"  LOST {kiln['pair']}: {'; '.join(kiln['rungs'])}: {kiln['proof']}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--builder", choices=["zig", "cibuildwheel"], default="zig")
+    parser.add_argument("--sample", type=int, default=0, help="release × Python pairs to try; 0: all")
+    parser.add_argument("--python", nargs="+", default=PYTHONS, choices=PYTHONS)
+    parser.add_argument("--report", action="store_true", help="build nothing, print the table of what is on record")
+    parser.add_argument("--folder", type=Path, default=Path(".kiln/success_rate"))
+    options = parser.parse_args()
+    file = options.folder / "results.jsonl"
+    if not options.report:
+        endpoint, tools = pypi_simple.PYPI_SIMPLE_ENDPOINT, options.folder / "tools"
+        zig = options.builder == "zig"
+        builder = ZigBuilder(tools, endpoint=endpoint, timeout=900) if zig else CibuildwheelBuilder(
+            tools, endpoint=endpoint, environment=os.environ, timeout=1800)  # fmt: skip
+        upstream = KeptUpstream(options.folder / "sdists")
+        names = tomllib.loads(LIST.read_text())["releases"]
+        todo = sampled(list(pairs(upstream, options.python, names)), options.sample)
+        for number, pair in enumerate(todo, 1):
+            for mode in MODES:
+                if (pair.key, builder.name, mode) in read_results(file):
+                    continue
+                try:
+                    row = build(pair, mode, builder, upstream, options.folder / "work")
+                except KilnError as error:  # the host's or upstream's fault: no result; the next run tries again
+                    print(f"{pair.key} {mode}: {error}", file=sys.stderr)
+                    continue
+                with file.open("a") as results:
+                    results.write(json.dumps(row) + "\n")
+                print(f"{number}/{len(todo)} {pair.key} {mode}: {'; '.join(row['rungs'])} {row['seconds']} s", flush=True)
+    report(read_results(file), options.builder)
+
+
+if __name__ == "__main__":
+    main()
