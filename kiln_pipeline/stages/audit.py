@@ -23,7 +23,7 @@ from kiln_pipeline.core.wheel_contents import read_wheel
 from kiln_pipeline.errors import ObjectNotFound, VerificationError
 from kiln_pipeline.ports import ObjectStore, Progress
 from kiln_pipeline.stages.append import LAST_CHECKPOINT
-from kiln_pipeline.stages.audit_site import Difference, compare_files, compare_pages
+from kiln_pipeline.stages.audit_site import Difference, compare_files, compare_pages, compare_readme
 from kiln_pipeline.stages.record import load_attempts
 
 PROGRESS = "audit_progress.json"
@@ -82,7 +82,7 @@ def audit(
     attempts = load_attempts(state, site)
     run = _Run(site, state, key, reader, {attempt.index: attempt for attempt in attempts}, progress)
     run.read_entries(mark, full=full)
-    others = (*compare_files(site, attempts), *compare_pages(site, state, attempts, log_key))
+    others = (*compare_files(site, attempts), *compare_readme(site, key), *compare_pages(site, state, attempts, log_key))
     # what was read says more of a file than that it is gone
     found = tuple(sorted((dict(others) | dict(run.differences)).items()))
     progress.step(f"audit: {run.read} of {reader.size} entries read, {len(found)} differences")

@@ -9,12 +9,14 @@ from collections.abc import Iterator, Sequence
 
 from kiln_pipeline.core import site_layout
 from kiln_pipeline.core.attempts import Attempt
+from kiln_pipeline.core.audit_log.checkpoint import VerifierKey
 from kiln_pipeline.core.index_entries import vouched_attempts
 from kiln_pipeline.core.simple_index.model import QUARANTINED
 from kiln_pipeline.core.strict_json import Table, parse
 from kiln_pipeline.errors import VerificationError
 from kiln_pipeline.ports import ObjectStore
 from kiln_pipeline.stages import detect
+from kiln_pipeline.stages.audit_readme import render_readme
 from kiln_pipeline.stages.verify import compare_index_with_log, project_files
 
 Difference = tuple[str, str]
@@ -47,6 +49,13 @@ def compare_files(site: ObjectStore, attempts: Sequence[Attempt]) -> Iterator[Di
             known |= {site_layout.wheel(name), site_layout.wheel_metadata(name), site_layout.wheel_provenance(name)}
     yield from ((key, "the log has it, and it is gone") for key in known - there)
     yield from ((key, "the log does not know it") for key in there - known if key.startswith("wheels/"))
+
+
+def compare_readme(site: ObjectStore, key: VerifierKey) -> Iterator[Difference]:
+    """Yield a difference when the page for people is not the one that the publisher puts there: it names the log's key."""
+    name = site_layout.AUDIT_README
+    if not site.exists(name) or site.get(name) != render_readme(key):
+        yield name, "it is not the page that this version of kiln publishes; the next run of `audit_log` puts it there again"
 
 
 def compare_pages(site: ObjectStore, state: ObjectStore, attempts: Sequence[Attempt], log_key: str) -> Iterator[Difference]:

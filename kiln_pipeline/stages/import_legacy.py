@@ -6,10 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from kiln_pipeline.core import site_layout
+from kiln_pipeline.core.audit_log.checkpoint import VerifierKey
 from kiln_pipeline.core.audit_log.entries import LegacyEntry, is_legacy_path, parse_any_entry, render_entry
 from kiln_pipeline.errors import ObjectNotFound, Problem, RecipeError, VerificationError
 from kiln_pipeline.ports import ObjectStore, Progress, Signer
 from kiln_pipeline.stages.append import append, open_log, remove_partials
+from kiln_pipeline.stages.audit_readme import put_readme
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,6 +60,7 @@ def import_legacy(
         raise RecipeError([Problem(file="the folder", field="", message=message)])
     extended = append(log, entries, site=site, state=state, signer=log_signer)
     remove_partials(log.size, extended.size, site)
+    put_readme(site, VerifierKey.of(log_signer))
     progress.step(f"legacy logs: {len(entries)} added, {already} already on record, {len(skipped)} other files left out")
     return LegacyReport(added=len(entries), already=already, skipped=tuple(sorted(skipped)))
 

@@ -125,6 +125,8 @@ def other_hash_on_the_page(publisher: Publisher) -> None:
         (altered(below("audit/entries/")), "audit/entries/", ""),
         (gone(below("audit/entries/")), "audit/entries/", "gone"),
         (altered(below("audit/tile/entries/")), "entry ", "other entries than"),
+        (altered(lambda _: site_layout.AUDIT_README), "audit/README", "not the page"),
+        (gone(lambda _: site_layout.AUDIT_README), "audit/README", "not the page"),
         (unknown_wheel, "wheels/", "does not know it"),
         (other_hash_on_the_page, "simple/wrapt/", "not the ones that the publisher signed"),
         (altered(below("simple/wrapt/attestation")), "simple/wrapt/", ""),
