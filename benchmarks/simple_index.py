@@ -52,13 +52,13 @@ KILN = """
 import sys, time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-import json, hashlib
-import pyarrow.parquet as pq
+import pandas, pyarrow.parquet  # pyarrow imports pandas on its first use of a Python value
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from kiln_pipeline.adapters.directory import DirectoryStore
-from kiln_pipeline.core.release_metadata import *
-from kiln_pipeline.core.simple_index import render
+from kiln_pipeline.core.release_metadata import SCHEMA
+from kiln_pipeline.stages import detect
 from kiln_pipeline.stages.publish import publish
+from kiln_pipeline.stages.tables import load_table
 
 class Signer:
     name = "benchmark"
@@ -71,11 +71,12 @@ class Silent:
 
 folder = Path(sys.argv[1])
 began, used = time.perf_counter(), time.process_time()
-metadata, table = pq.read_table(folder / sys.argv[2]), pq.read_table(folder / "projects.parquet")
+state = DirectoryStore(folder / "state")
+metadata, table = load_table(state, sys.argv[2], SCHEMA), detect.load_projects(state)
 projects = table.column("project").to_pylist()
 report = publish(
     projects=projects, metadata=metadata, project_table=table, attempts=(), superseded=(), progress=Silent(),
-    site=DirectoryStore(folder / "site"), state=DirectoryStore(folder / "state"), signer=Signer(),
+    site=DirectoryStore(folder / "site"), state=state, signer=Signer(),
 )
 print(time.perf_counter() - began, time.process_time() - used, len(report.written), len(report.problems))
 """
@@ -120,10 +121,11 @@ def peer_python(work: Path, requirement: str) -> Path:
 
 
 def kiln(work: Path, before: list[dict[str, object]], after: list[dict[str, object]]) -> dict[str, tuple[float, float]]:
-    import pyarrow.parquet as pq
-
+    from kiln_pipeline.adapters.directory import DirectoryStore
     from kiln_pipeline.core.distributions import DistributionFile, FileKind, ProjectPage
     from kiln_pipeline.core.release_metadata import ProjectState, empty, empty_projects, replace_projects, replace_states
+    from kiln_pipeline.stages.detect import PROJECTS
+    from kiln_pipeline.stages.tables import table_bytes
 
     def write(name: str, rows: list[dict[str, object]]) -> None:
         files: dict[str, list[DistributionFile]] = {}
@@ -145,13 +147,13 @@ def kiln(work: Path, before: list[dict[str, object]], after: list[dict[str, obje
             project: ProjectPage(project=project, files=tuple(own), versions=tuple(dict.fromkeys(file.version for file in own)))
             for project, own in files.items()
         }
-        pq.write_table(replace_projects(empty(), pages), folder / name)
+        state.put(name, table_bytes(replace_projects(empty(), pages)))
         if name == "before.parquet":
             states = {project: ProjectState.of(page) for project, page in pages.items()}
-            pq.write_table(replace_states(empty_projects(), states), folder / "projects.parquet")
+            state.put(PROJECTS, table_bytes(replace_states(empty_projects(), states)))
 
     folder = work / "kiln"
-    folder.mkdir()
+    state = DirectoryStore(folder / "state")
     write("before.parquet", before)
     write("after.parquet", after)
     projects = len({str(row["filename"]).split("-")[0] for row in before})

@@ -28,15 +28,25 @@ def canonical(value: object) -> bytes:
 
 def _plain(value: object) -> object:
     if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+        return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode("utf-8")
+    if type(value) is dict:  # what nearly all are: looked at before the abstract kinds, which cost more than all the rest
+        table = cast("dict[object, object]", value)
+        if not all(type(key) is str and key.isascii() for key in table):
+            return _plain_mapping(table)
+        return {key: _plain(item) for key, item in table.items()}
+    if type(value) is list:
+        return [_plain(item) for item in cast("list[object]", value)]
     if isinstance(value, Mapping):
-        table = cast("Mapping[object, object]", value)
-        if not all(isinstance(key, str) for key in table):
-            raise TypeError("the keys of a JSON table are texts")
-        return {str(_plain(key)): _plain(item) for key, item in table.items()}
+        return _plain_mapping(cast("Mapping[object, object]", value))
     if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
         return [_plain(item) for item in cast("Sequence[object]", value)]
     return value
+
+
+def _plain_mapping(table: Mapping[object, object]) -> dict[str, object]:
+    if not all(isinstance(key, str) for key in table):
+        raise TypeError("the keys of a JSON table are texts")
+    return {str(_plain(key)): _plain(item) for key, item in table.items()}
 
 
 def parse(data: bytes, subject: str) -> object:

@@ -11,7 +11,9 @@ in the state first, so that the next one does not trust the manifest about it.
 import hashlib
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -32,7 +34,7 @@ UNFINISHED = "site_publish_unfinished.json"
 """Key in the state: the projects that a publish which has not finished was about to write or remove."""
 
 
-_TOGETHER = 6000
+_TOGETHER = 3000
 """Objects that are written at one go: the pages of some thousand projects are in memory at one time, not those of all."""
 
 
@@ -85,21 +87,21 @@ def publish(
     )
     changed = [project for project in sorted(set(projects)) if before.get(project, UNKNOWN).inputs != digests.get(project)]
     removed = sorted(before.keys() - {ROOT} - set(projects))
-    run = _Run(before=before, touched=(*changed, *removed), site=site, state=state, signer=signer)
     if changed or removed:
         progress.step(f"simple index: {len(changed)} of {len(projects)} projects to write, {len(removed)} to remove")
     problems: list[tuple[str, str]] = []
-    for project, page in _pages(changed, metadata, project_table, by_project, superseded):
-        problem = page if isinstance(page, str) else _absent(page, site)
-        if isinstance(page, str) or problem:
-            progress.step(f"simple index: {project} keeps its old pages: {problem}")
-            problems.append((project, problem))
-        else:
-            run.write(page, digests[project])
-    run.write_root(projects)
-    for project in removed:
-        run.remove(project)
-    run.finish()
+    with _Run(before=before, touched=(*changed, *removed), site=site, state=state, signer=signer) as run:
+        for project, page in _pages(changed, metadata, project_table, by_project, superseded):
+            problem = page if isinstance(page, str) else _absent(page, site)
+            if isinstance(page, str) or problem:
+                progress.step(f"simple index: {project} keeps its old pages: {problem}")
+                problems.append((project, problem))
+            else:
+                run.write(page, digests[project])
+        run.write_root(projects)
+        for project in removed:
+            run.remove(project)
+        run.finish()
     return PublishReport(
         written=tuple(run.written),
         removed=tuple(removed),
@@ -189,6 +191,15 @@ class _Run:
         self._site, self._state, self._signer = site, state, signer
         self._begun = False
         self._pending: list[tuple[str, bytes]] = []
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="pages")
+        self._writing: Future[None] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let go of the thread that writes; what it has begun ends first."""
+        self._writer.shutdown()
 
     def write(self, page: IndexPage, inputs: bytes) -> None:
         """Write what differs of a project's pages, and then their attestation."""
@@ -230,19 +241,32 @@ class _Run:
         self._pending += differing
         self._entries[project] = new
         if len(self._pending) >= _TOGETHER:
-            self._flush()
+            self._write_pending()
         return bool(differing)
 
-    def _flush(self) -> None:
+    def _write_pending(self) -> None:
+        """Begin to write what is pending, while the next pages are made; wait for those before it first."""
+        self._wait()
         pending, self._pending = self._pending, []
         if pending:
-            self._site.put_many(pending)
+            self._writing = self._writer.submit(self._site.put_many, pending)
+
+    def _wait(self) -> None:
+        """Wait until everything that was begun is there. Raises `StoreError` when it could not be written."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
+
+    def _flush(self) -> None:
+        self._write_pending()
+        self._wait()
 
     def _has_pages(self, project: str) -> bool:
         entry = self._entries.get(project)
-        if entry == UNKNOWN:  # a publish that was cut off wrote both, one or none of them
-            return all(self._site.exists(key) for key in page_keys(project)[:2])
-        return entry is not None
+        if entry is None:
+            return False
+        # a publish that was cut off wrote both, one or none of them
+        return entry.inputs != UNKNOWN.inputs or all(self._site.exists(key) for key in page_keys(project)[:2])
 
     def _begin(self) -> None:
         """Note what this publish may touch, once, before it touches anything."""

@@ -40,7 +40,7 @@ def input_digests(
     `metadata` and `project_table` are the tables of `core.release_metadata`, sorted by project; `attempts` are those that are
     listed, by project; `signing_key` is the public key that signs the pages. The renderer's own behaviour is part of it.
     """
-    salted = hashlib.sha256(bytes.fromhex(render.fingerprint()) + signing_key)
+    salt = bytes.fromhex(render.fingerprint()) + signing_key
     files, files_of = _Rows(metadata.select(_FILE_COLUMNS)), row_ranges(metadata)
     states = _Rows(project_table.select(["status", "status_reason", "versions"]))
     rows = {project: row for row, project in enumerate(project_table.column("project").to_pylist())}
@@ -50,12 +50,8 @@ def input_digests(
         if row is None:
             continue
         start, stop = files_of.get(project, (0, 0))
-        digest = salted.copy()
-        digest.update(states.part(row, row + 1))
-        digest.update(files.part(start, stop))
-        if project in attempts:
-            digest.update(_own(attempts[project], superseded))
-        digests[project] = digest.digest()
+        own = _own(attempts[project], superseded) if project in attempts else b""
+        digests[project] = hashlib.sha256(b"".join((salt, states.part(row, row + 1), files.part(start, stop), own))).digest()
     return digests
 
 
@@ -64,7 +60,7 @@ def row_ranges(metadata: pa.Table) -> dict[str, tuple[int, int]]:
     if not len(metadata):
         return {}
     runs = pc.run_end_encode(metadata.column("project").combine_chunks(), run_end_type=pa.int64())
-    ends: list[int] = runs.run_ends.to_numpy().tolist()
+    ends: list[int] = _numbers(runs.run_ends).tolist()
     names: list[str] = runs.values.to_pylist()
     ranges = dict(zip(names, zip([0, *ends], ends, strict=False), strict=True))
     if len(ranges) != len(names):
@@ -121,7 +117,9 @@ class _Rows:
 
 
 def _numbers(column: pa.Array) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
-    return column.cast(pa.int64()).to_numpy(zero_copy_only=False)
+    values = column.cast(pa.int64())
+    data = values.buffers()[1]
+    return np.frombuffer(data if data is not None else b"", dtype=np.int64, count=len(values), offset=8 * values.offset)
 
 
 def _own(attempts: Iterable[Attempt], superseded: Collection[str]) -> bytes:

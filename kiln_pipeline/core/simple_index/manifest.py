@@ -6,7 +6,7 @@ attestations are.
 
 # pyarrow ships no annotations: what it gives is known to the tests, not to the checker.
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownParameterType=false
 import hashlib
 from collections.abc import Mapping
 from typing import NamedTuple, Self
@@ -66,14 +66,23 @@ def write_manifest(entries: Mapping[str, Entry]) -> bytes:
 def read_manifest(data: bytes) -> dict[str, Entry]:
     """Return the entries by project. Raises `StoreError` when `data` is no manifest."""
     try:
-        table = pq.read_table(pa.BufferReader(data))
+        table = pq.ParquetFile(pa.BufferReader(data)).read()  # read_table would import the datasets too
         if not table.schema.equals(_SCHEMA):
             raise pa.ArrowInvalid("it has other columns")
     except pa.ArrowException as error:
         hint = "delete it: the next publish then writes every page anew"
         raise StoreError(key=KEY, reason=f"it is no manifest: {error}", hint=hint) from error
-    projects, *digests = (column.to_pylist() for column in table.itercolumns())
-    return dict(zip(projects, map(Entry._make, zip(*digests, strict=True)), strict=True))
+    projects, *digests = (column.combine_chunks() for column in table.itercolumns())
+    rows = zip(*(_digests(column) for column in digests), strict=True)
+    return dict(zip(projects.to_pylist(), map(Entry._make, rows), strict=True))
+
+
+def _digests(column: pa.Array) -> list[bytes] | list[bytes | None]:
+    """Return the values of a column of digests, several times as fast as pyarrow does: an hourly publish reads them all."""
+    if column.null_count or column.offset:
+        return column.to_pylist()
+    data = column.buffers()[1].to_pybytes()
+    return [data[start : start + 32] for start in range(0, 32 * len(column), 32)]
 
 
 def expected_objects(entries: Mapping[str, Entry]) -> dict[str, str]:

@@ -136,4 +136,4 @@ def _text(text: str) -> str:
 
 def _time(time: datetime) -> str:
     """``2022-12-01T12:34:56.789012Z``: "an ISO 8601 date/time string in the UTC timezone with a Z suffix" (PEP 700)."""
-    return time.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    return (time if time.tzinfo is UTC else time.astimezone(UTC)).isoformat()[: -len("+00:00")] + "Z"
