@@ -13,8 +13,10 @@ from kiln_pipeline.core.recipes import BuildSettings
 SDISTS = Path(__file__).parent / "data" / "sdists"
 MARKUPSAFE = "MarkupSafe-2.0.1.tar.gz"
 PYYAML = "PyYAML-5.4.1.tar.gz"
+FASTRLOCK = "fastrlock-0.5.tar.gz"
 _UPLOADED = {
     MARKUPSAFE: datetime(2021, 5, 18, 17, 18, 22, 856620, tzinfo=UTC),
+    FASTRLOCK: datetime(2020, 6, 5, 19, 21, 24, 230285, tzinfo=UTC),
     PYYAML: datetime(2021, 1, 20, 22, 7, 59, 479650, tzinfo=UTC),
 }
 

@@ -195,7 +195,7 @@ def _read_settings(reader: TableReader, common: _Common) -> SettingsLayer:
     time_travel = build.text("time-travel", values.time_travel)
     ladder = build.texts("ladder", values.rung)
     if ladder == ():
-        build.report("ladder", f"is empty; list some of {', '.join(Rung)}, or leave the key out to try them all")
+        build.report("ladder", f"is empty; list some of {', '.join(Rung)}, or leave it out to try them all")
     build.finish()
     packages = reader.table("system-packages")
     listed = {manager: packages.texts(manager, values.system_package) for manager in values.PACKAGE_MANAGERS}

@@ -7,6 +7,7 @@ import sys
 import tarfile
 import zipfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,11 @@ from pypi_simple import PYPI_SIMPLE_ENDPOINT
 
 from kiln_pipeline.adapters.cibuildwheel import CibuildwheelBuilder, materials_in
 from kiln_pipeline.core.build_plan import BuildPlan, BuildResult, Material
+from kiln_pipeline.core.ladder import ladder_of
 from kiln_pipeline.core.platforms import BuildIdentifier
 from kiln_pipeline.core.recipes import BuildSettings
 from kiln_pipeline.core.wheel_contents import check_wheel, read_wheel
-from kiln_pipeline_tests.builds import MARKUPSAFE, PYYAML, SDISTS, plan_of
+from kiln_pipeline_tests.builds import FASTRLOCK, MARKUPSAFE, PYYAML, SDISTS, plan_of
 
 YAML = BuildSettings(
     constraints=("Cython<3",),
@@ -198,3 +200,48 @@ def test_a_zip_is_built_too_and_an_unsafe_one_is_not(
     result = made.build(plan, sdist, work=tmp_path / "unsafe", log=tmp_path / "unsafe.log")
     assert result.failure is not None
     assert result.failure.failure_class == "bad-sdist"
+
+
+@pytest.mark.slow
+def test_time_travel_in_a_container(tmp_path: Path, tools_folder: Path, container_environment: Mapping[str, str]) -> None:
+    """fastrlock 0.5 on 3.11: its stale C fails, generated anew it builds; every file is on record, and the replay is equal."""
+    made = builder(tools_folder, container_environment)
+    plan = plan_of(FASTRLOCK, settings=BuildSettings(extensions=("fastrlock.rlock",)))
+    as_of, regenerated, *_ = ladder_of(plan)
+    stale = build(tmp_path, "stale", replace(plan, strategy=as_of), made)
+    assert stale.failure is not None
+    assert (stale.failure.failure_class, stale.generated) == ("removed-c-api", ("fastrlock/rlock.c",))
+    first = build(tmp_path, "first", replace(plan, strategy=regenerated), made)
+    assert first.wheel is not None, (tmp_path / "first.log").read_text()
+    check_wheel(read_wheel(first.wheel.name, first.wheel.read_bytes()), plan)
+    pins = {material.name: (material.kind, len(material.sha256)) for material in first.materials[3:]}
+    assert pins == {
+        "setuptools==66.1.1": ("build-requirement", 64),
+        "wheel==0.38.4": ("build-requirement", 64),
+        "cython==0.29.37": ("tool", 64),
+    }
+    assert first.environment["PIP_INDEX_URL"] == "{index}"
+    only = tuple(sorted(material.sha256 for material in first.materials[3:]))
+    again = build(tmp_path, "again", replace(plan, strategy=replace(regenerated, only=only)), made)
+    assert again.wheel is not None, (tmp_path / "again.log").read_text()
+    assert (again.wheel.read_bytes(), again.materials) == (first.wheel.read_bytes(), first.materials)
+    assert containers(container_environment, tmp_path / "first.log") == []
+
+
+@pytest.mark.slow
+def test_time_travel_with_the_oldest_cibuildwheel_and_uv(
+    tmp_path: Path, tools_folder: Path, container_environment: Mapping[str, str]
+) -> None:
+    """The date binds the pip of a 3.7 image, and uv, without a setting of theirs."""
+    made = builder(tools_folder, container_environment)
+    pins: list[list[str]] = []
+    for name, identifier, options in (
+        ("old", "cp37-manylinux_x86_64", {}),
+        ("uv", "cp311-manylinux_x86_64", {"build-frontend": "build[uv]"}),
+    ):
+        plan = plan_of(MARKUPSAFE, identifier, settings=BuildSettings(cibuildwheel=options))
+        result = build(tmp_path, name, replace(plan, strategy=ladder_of(plan)[0]), made)
+        assert result.wheel is not None, (tmp_path / f"{name}.log").read_text()
+        pins.append([f"{m.name} {m.kind}" for m in result.materials if m.sha256 and m.kind != "image"])
+    assert [pin for pin in pins[0] if "setuptools" in pin] == ["setuptools==56.2.0 build-requirement"]
+    assert [pin for pin in pins[1] if "setuptools" in pin] == ["setuptools==66.1.1 build-requirement"]

@@ -14,6 +14,7 @@ from packaging.specifiers import SpecifierSet
 from kiln_pipeline.core.platforms import Floors, Platform, PythonTag
 from kiln_pipeline.core.recipe_toml import parse_recipes
 from kiln_pipeline.core.recipes import BuildSettings, Override, Recipe, SettingsLayer
+from kiln_pipeline.core.strategies import Rung
 from kiln_pipeline.errors import Problem, RecipeError
 
 DEFAULTS = """
@@ -47,6 +48,8 @@ macos-x86_64 = "10.9"
 [build]
 constraints = ["Cython<3", "setuptools<66; python_version < '3.12'"]
 extensions = ["yaml._yaml"]
+time-travel = "2023-06-01"
+ladder = ["latest", "as-of-regenerated"]
 
 [system-packages]
 dnf = ["libyaml-devel"]
@@ -61,6 +64,7 @@ linux = { before-build = ["true", "true"] }
 versions = "<5"
 [overrides.build]
 constraints = []
+time-travel = "latest"
 [overrides.system-packages]
 dnf = []
 [overrides.cibuildwheel]
@@ -105,6 +109,8 @@ def test_a_good_recipe_is_read_whole() -> None:
             constraints=("Cython<3", 'setuptools<66; python_version < "3.12"'),
             extensions=("yaml._yaml",),
             system_packages=MappingProxyType({"dnf": ("libyaml-devel",), "brew": ("libyaml", "openssl@3")}),
+            time_travel="2023-06-01",
+            ladder=(Rung.LATEST, Rung.REGENERATED),
         ),
         overrides=(
             Override(
@@ -113,6 +119,7 @@ def test_a_good_recipe_is_read_whole() -> None:
                     cibuildwheel=MappingProxyType({"test-command": ""}),
                     constraints=(),
                     system_packages=MappingProxyType({"dnf": ()}),
+                    time_travel="latest",
                 ),
             ),
         ),
@@ -303,6 +310,26 @@ def test_files_are_named_as_the_caller_says() -> None:
         ),
         (recipe_with("targets = 3"), "targets", "is an integer; write a table"),
         (recipe_with("min-age = 2026-01-01"), "min-age", "is a date; write a string"),
+        *(
+            (
+                recipe_with(f'build.time-travel = "{text}"'),
+                "build.time-travel",
+                f"'{text}' is no time to build in; write as-of, latest or a day such as 2023-06-01",
+            )
+            for text in ("yesterday", "2023-6-1", "20230601", "2023-02-30", "2023-06-01T00:00:00", "")
+        ),
+        (recipe_with("build.time-travel = 2023-06-01"), "build.time-travel", "is a date; write a string"),
+        (
+            recipe_with('build.ladder = ["as-off"]'),
+            "build.ladder",
+            "'as-off' is no way of building; did you mean 'as-of'?",
+        ),
+        (recipe_with('build.ladder = ["latest", "latest"]'), "build.ladder", "lists latest more than once; keep one"),
+        (
+            recipe_with("build.ladder = []"),
+            "build.ladder",
+            "is empty; list some of as-of, as-of-regenerated, as-of-newer-setuptools, latest, or leave it out to try them all",
+        ),
         (recipe_with('build."a b" = 1'), 'build."a b"', "is unknown; known are constraints, extensions, ladder, time-travel"),
     ],
 )
@@ -332,6 +359,7 @@ def test_an_option_unknown_to_an_old_cibuildwheel_is_found_through_the_targets()
 FIELDS = [
     *("project", "reason", "versions", "demo", "priority", "prereleases", "min-age", "overrides"),
     *("targets.pythons", "targets.platforms", "targets.glibc", "build.constraints", "build.extensions", "system-packages.apt"),
+    *("build.time-travel", "build.ladder"),
     *("cibuildwheel.before-all", "cibuildwheel.environment", "cibuildwheel.overrides", "cibuildwheel.linux"),
 ]
 WORDS = st.sampled_from(["foo", "==1.0", "cp311", "manylinux_x86_64", "24h", "Cython<3", "", "\n", "-"])

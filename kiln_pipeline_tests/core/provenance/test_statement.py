@@ -3,14 +3,17 @@
 import hashlib
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
 from kiln_pipeline.core.attempts import Attempt, Outcome
-from kiln_pipeline.core.build_plan import BuildResult, Failure
+from kiln_pipeline.core.build_plan import BuildPlan, BuildResult, Failure
+from kiln_pipeline.core.ladder import RungOutcome
 from kiln_pipeline.core.provenance.page_statement import PageStatement, page_statement, read_page_statement
 from kiln_pipeline.core.provenance.statement import build_statement, claim_of, parse_statement, read_statement
+from kiln_pipeline.core.strategies import Rung, Strategy
 from kiln_pipeline.core.strict_json import canonical, parse
 from kiln_pipeline.core.wheel_contents import WheelFacts, read_wheel
 from kiln_pipeline.errors import VerificationError
@@ -18,6 +21,14 @@ from kiln_pipeline_tests.audit_samples import MATERIALS, RECIPE_SHA256, sample_p
 from kiln_pipeline_tests.fakes import make_wheel
 
 PLAN = sample_plan()
+STRATEGY = Strategy(
+    rung=Rung.NEWER_SETUPTOOLS, cutoff=datetime(2023, 1, 22, tzinfo=UTC), newer=("setuptools",), constraints=("cython<3",),
+    regenerate=True, only=("a" * 64,),
+)  # fmt: skip
+RUNGS = (
+    RungOutcome(rung="as-of", failure_class="removed-c-api", proof="a.c:1: error"),
+    RungOutcome(rung="as-of-newer-setuptools"),
+)
 RESULT = BuildResult(builder="cibuildwheel", materials=MATERIALS, command=("cibuildwheel",), environment={"A": "b"})
 WHEEL = read_wheel(*make_wheel("wrapt", "1.14.0", "cp311-cp311-macosx_11_0_arm64", requires_python=">=3.6", build="1"))
 FAILURE = Failure(failure_class="compile", proof="error: \udc80 “x”", hint="look at the log")
@@ -25,10 +36,17 @@ STARTED = datetime(2026, 11, 1, 12, 0, 0, 5, tzinfo=UTC)
 
 
 def statement(
-    *, wheel: WheelFacts | None = WHEEL, failure: Failure | None = None, seconds: float = 75, host: str = "mac 1"
+    *,
+    wheel: WheelFacts | None = WHEEL,
+    failure: Failure | None = None,
+    seconds: float = 75,
+    host: str = "mac 1",
+    plan: BuildPlan = PLAN,
+    rungs: tuple[RungOutcome, ...] = (),
 ) -> bytes:
     return build_statement(
-        plan=PLAN,
+        plan=plan,
+        rungs=rungs,
         result=RESULT,
         wheel=wheel,
         failure=failure,
@@ -90,6 +108,29 @@ def test_the_forms_of_the_specifications():
     }  # fmt: skip
 
 
+def test_the_ladder_is_told_whole():
+    """The strategy that won, to the last field, and every rung before it; the plan is what was asked, without them."""
+    plan = replace(PLAN, strategy=STRATEGY, settings=replace(PLAN.settings, time_travel="2023-06-01", ladder=(Rung.LATEST,)))
+    parsed = parse_statement(statement(plan=plan, rungs=RUNGS))
+    assert (parsed.strategy, parsed.rungs, parsed.plan) == (STRATEGY, RUNGS, replace(plan, strategy=Strategy()))
+
+
+def test_statements_from_before_time_travel_are_of_plain_builds():
+    """The log is append-only: what it holds must stay readable. Half of the new fields is none of the two forms."""
+    document = parse(statement(), "statement")
+    own = document["predicate"]["kiln_attempt"]
+    settings = document["predicate"]["buildDefinition"]["externalParameters"]["settings"]
+    for field in ("strategy", "rungs"):
+        del own[field]
+    for field in ("time_travel", "ladder"):
+        del settings[field]
+    parsed = parse_statement(canonical(document))
+    assert (parsed.strategy, parsed.rungs, parsed.plan.settings.time_travel) == (Strategy(), (), "latest")
+    own["rungs"] = []
+    with pytest.raises(VerificationError, match="missing: \\['strategy'\\]"):
+        parse_statement(canonical(document))
+
+
 def test_any_time_zone_is_written_as_utc():
     east = STARTED.astimezone(timezone(timedelta(hours=5, minutes=30)))
     arguments = {
@@ -139,7 +180,11 @@ def changed(document: object, path: tuple, change: Callable[[object], object]) -
 FREE = ("settings", "cibuildwheel")  # cibuildwheel's own table: any JSON
 
 
-@pytest.mark.parametrize("payload", [statement(), statement(wheel=None, failure=FAILURE)], ids=["success", "failure"])
+@pytest.mark.parametrize(
+    "payload",
+    [statement(plan=replace(PLAN, strategy=STRATEGY), rungs=RUNGS), statement(wheel=None, failure=FAILURE)],
+    ids=["success", "failure"],
+)
 def test_every_field_has_its_type(payload: bytes):
     """Whatever stands in the place of a field's value, it is refused; and no table takes another field."""
     document = parse(payload, "statement")
