@@ -2,7 +2,7 @@
 
 Exit codes: 0 done · 1 something failed that has no code of its own, or `lock-check` found what would compile · 2 wrong input ·
 3 upstream · 4 no builder · 5 store · 6 verification refused · 10 done, but a named release failed to build (the attempt is
-recorded).
+recorded) · 130 interrupted.
 """
 
 import contextlib
@@ -21,7 +21,9 @@ from kiln_pipeline.cli.indexing import index
 from kiln_pipeline.errors import KilnError, Problem, RecipeError, UpstreamError, VerificationError
 
 SOME_BUILDS_FAILED = 10
+INTERRUPTED = 130
 PORT, UI_PORT = 8765, 3000
+PORTS = click.IntRange(1, 65535)
 
 
 class Commands(click.Group):
@@ -34,6 +36,12 @@ class Commands(click.Group):
             for line in str(error).splitlines():
                 click.echo(f"kiln: {line}", err=True)
             ctx.exit(error.exit_code)
+        except BaseException as error:
+            # Dagster turns a signal into an exception of its own, which only some subcommands import
+            if isinstance(error, KeyboardInterrupt) or type(error).__name__ == "DagsterExecutionInterruptedError":
+                click.echo("kiln: interrupted: what was recorded is kept, and the next run goes on from there", err=True)
+                ctx.exit(INTERRUPTED)
+            raise
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (click's signature)
         return list(self.commands)  # in the order of a maintainer's day, not of the alphabet
@@ -95,6 +103,7 @@ def _run(workspace: Any, progress: Any, names: Sequence[str], pythons: Sequence[
     prepare(Path.cwd(), workspace.home, os.environ)
     progress.step("starting Dagster, in this process")
     pipeline = Pipeline(workspace, assemble(workspace))
+    pipeline.take_in_what_waits()
     pipeline.refresh(asked.projects)
     broken = report.broken_projects(progress, detect.load_projects(workspace.state), asked.projects)
     platform = workspace.platform()
@@ -113,12 +122,14 @@ def _run(workspace: Any, progress: Any, names: Sequence[str], pythons: Sequence[
                 pipeline.build(item)
     finally:
         attempts = pipeline.publish()
+    tried = {(attempt.release, attempt.identifier) for attempt in attempts[before:]}
+    broken += sum((item.release, wheel.identifier) not in tried for item in todo for wheel in item.buildable)
     return broken, report.outcome(progress, workspace, asked, attempts, new=attempts[before:], prove=prove)
 
 
 @main.command()
-@click.option("--port", default=UI_PORT, show_default=True, help="Dagster's web interface.")
-@click.option("--site-port", default=PORT, show_default=True, help="The published site.")
+@click.option("--port", type=PORTS, default=UI_PORT, show_default=True, help="Dagster's web interface.")
+@click.option("--site-port", type=PORTS, default=PORT, show_default=True, help="The published site.")
 @click.option("--automation", is_flag=True, help="Turn the schedule and the sensors on from the start.")
 def up(port: int, site_port: int, automation: bool) -> None:
     """Start Dagster's web interface and daemon, and the site, until Ctrl-C."""
@@ -158,11 +169,14 @@ def missing(
 
     _check_pythons(pythons)
     with TerminalProgress() as progress:
-        rows = report.missing_rows(_workspace(progress=progress), projects, platforms, pythons, rules, everything=everything)
+        workspace = _workspace(progress=progress)
+        rows, broken = report.missing_rows(workspace, projects, platforms, pythons, rules, everything=everything)
     if as_json:
         click.echo(json.dumps(rows, indent=2, default=str))
     else:
         report.missing_table(console(sys.stdout), rows, title="missing wheels")
+    if broken:
+        sys.exit(UpstreamError.exit_code)
 
 
 @main.command()
@@ -252,10 +266,14 @@ def new(project: str) -> None:
 
 @main.command()
 @click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", default=PORT, show_default=True)
-@click.option("--site", type=click.Path(path_type=Path), help="A folder to serve (default: the workspace's site).")
+@click.option("--port", type=PORTS, default=PORT, show_default=True)
+@click.option(
+    "--site",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="A folder to serve (default: the workspace's site).",
+)
 def serve(host: str, port: int, site: Path | None) -> None:
-    """Serve the site over HTTP, as installers expect it, until Ctrl-C. For development; deploy/ has the real edges."""
+    """Serve the site over HTTP, as installers expect it, until Ctrl-C. For development."""
     from kiln_pipeline.adapters.site_server import serve as serve_site
 
     served = site or _workspace().served_site
@@ -302,12 +320,14 @@ main.add_command(host)
 
 
 def _check_pythons(tags: Sequence[str]) -> None:
-    from kiln_pipeline.core.platforms import PythonTag
+    from kiln_pipeline.core.platforms import PythonTag, all_identifiers
 
     problems: list[Problem] = []
+    known = {identifier.python for identifier in all_identifiers()}
     for tag in tags:
         try:
-            PythonTag.parse(tag)
+            if PythonTag.parse(tag) not in known:
+                raise ValueError(f"no cibuildwheel that kiln knows builds for {tag!r}")
         except ValueError as error:
             problems.append(Problem(file="--python", field="", message=str(error)))
     if problems:

@@ -16,6 +16,7 @@ from kiln_pipeline.core import site_layout
 from kiln_pipeline.core.attempts import Attempt, Outcome
 from kiln_pipeline.core.distributions import project_name
 from kiln_pipeline.core.platforms import Platform
+from kiln_pipeline.core.verdicts import Rule
 from kiln_pipeline.errors import Problem, RecipeError, UpstreamError
 from kiln_pipeline.ports import Progress
 from kiln_pipeline.stages import detect
@@ -35,8 +36,11 @@ def missing_rows(
     rules: Sequence[str],
     *,
     everything: bool,
-) -> list[dict[str, Any]]:
-    """Ask upstream, compute, and return the rows that pass every filter. Raises `RecipeError` for a filter that cannot match."""
+) -> tuple[list[dict[str, Any]], int]:
+    """Ask upstream, compute, and return the rows that pass every filter, and how many projects upstream did not answer for.
+
+    Raises `RecipeError` for a filter that cannot match.
+    """
     tracked = {recipe.project for recipe in workspace.recipes}
     names: set[str] = set()
     problems: list[Problem] = []
@@ -52,6 +56,12 @@ def missing_rows(
             problems.append(Problem(file=name, field="", message=hint))
     unknown = [platform for platform in platforms if platform not in Platform.__members__.values()]
     problems += [Problem(file="--platform", field="", message=f"{name!r} is none of {', '.join(Platform)}") for name in unknown]
+    known = [rule.value for rule in Rule]
+    problems += [
+        Problem(file="--reason", field="", message=f"{name!r} is none of {', '.join(known)}")
+        for name in rules
+        if name not in known
+    ]
     if problems:
         raise RecipeError(problems)
     with workspace.writing("tables"):
@@ -63,10 +73,10 @@ def missing_rows(
             progress=workspace.progress,
             only=names or None,
         )
-        broken_projects(workspace.progress, refreshed.projects, names or tracked)
+        broken = broken_projects(workspace.progress, refreshed.projects, names or tracked)
         attempts, demand = workspace.attempts(), workspace.demand
         table = detect.find_missing(workspace.recipes, attempts, state=workspace.state, now=workspace.clock(), demand=demand)
-    return [
+    rows = [
         row
         for row in table.to_pylist()
         if (everything or rules or row["verdict"] == "missing")
@@ -75,6 +85,7 @@ def missing_rows(
         and (not pythons or row["python"] in pythons)
         and (not rules or row["rule"] in rules)
     ]
+    return rows, broken
 
 
 def missing_table(console: Console, rows: Sequence[Mapping[str, Any]], *, title: str) -> None:
@@ -141,7 +152,10 @@ def outcome(
         why = workspace.inbox.get(key).decode("utf-8", "replace").strip()
         console.print(f"[red]refused[/red] bundle {key.split('/')[1][:12]}…: {escape(why)}", soft_wrap=True)
     if not new and not refused:
-        console.print("nothing to build: every wanted wheel that this host can build is there, or has been tried")
+        own = f" for {', '.join(sorted(asked.pythons))} (--python all takes the others too)" if asked.pythons else ""
+        console.print(
+            f"nothing to build{own}: every wanted wheel that this host can build is there, or has been tried", soft_wrap=True
+        )
     if prove:
         _prove(progress, workspace, asked, attempts, new)
     failed = sum(attempt.outcome is Outcome.FAILED for attempt in new)

@@ -17,7 +17,7 @@ from kiln_pipeline.core import site_layout
 from kiln_pipeline.core.locked_files import locked_files
 from kiln_pipeline.core.lockfiles.parse import parse_lock
 from kiln_pipeline.core.provenance.wheel_bundle import parse_bundle
-from kiln_pipeline.errors import ObjectNotFound, Problem, RecipeError, VerificationError
+from kiln_pipeline.errors import ObjectNotFound, Problem, RecipeError, StoreError, VerificationError
 from kiln_pipeline.stages.verify import verify_offline, verify_wheel
 from kiln_pipeline.stages.verify_many import Site, Verdict, verify_installed, verify_locked
 
@@ -34,7 +34,7 @@ def verify(
 
     A single wheel's doubt, and what makes all of them doubtful, is raised as a `VerificationError`.
     """
-    base = site or _site_of(subject)
+    base = _one_spelling(_site_of(subject) if site is None else site)
     fetch = SiteReader(base)
     known = _known(environment)
     pinned = _given(log_key) or known.of_site(base)
@@ -53,7 +53,10 @@ def verify(
         lock = parse_lock(text, file=subject, read=lambda name: _read_text(Path(name)))
         verdicts = verify_locked(lock.releases(), locked_files(text, path.name), where)
     if pinned is None and verdicts and not any(verdict.doubt for verdict in verdicts):
-        known.pin(base, key)
+        try:
+            known.pin(base, key)
+        except StoreError as error:  # the wheels are verified all the same; the next time trusts on first use again
+            click.echo(f"kiln: the log's key could not be remembered: {error}", err=True)
     return verdicts
 
 
@@ -128,6 +131,18 @@ def _site_of(subject: str) -> str:
         raise VerificationError(subject=subject, reason="it does not lie in the wheels/ of a site", hint=hint)
     message = "which site are its wheels from? Say it with --site DIR_OR_URL"
     raise RecipeError([Problem(file=subject, field="", message=message)])
+
+
+def _one_spelling(site: str) -> str:
+    """Return a site's address in the one form that its key is pinned under: another spelling must not be trusted anew."""
+    if is_url(site):
+        parts = urlsplit(site)
+        path = parts.path if parts.path.endswith("/") else f"{parts.path}/"
+        return parts._replace(scheme=parts.scheme.lower(), netloc=parts.netloc.lower(), path=path, query="", fragment="").geturl()
+    if not site or "://" in site or not Path(site).is_dir():
+        message = f"{site!r} is neither a folder nor an http or https URL"
+        raise RecipeError([Problem(file="--site", field="", message=message)])
+    return str(Path(site).resolve())
 
 
 def _published_key(fetch: SiteReader) -> str:

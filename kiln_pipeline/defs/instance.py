@@ -4,7 +4,7 @@ import os
 from collections.abc import MutableMapping
 from pathlib import Path
 
-from kiln_pipeline.errors import Problem, RecipeError
+from kiln_pipeline.errors import Problem, RecipeError, StoreError
 
 EMBEDDED = ".kiln/dagster"
 """How dagster.yaml in the working folder writes the embedded instance's folder."""
@@ -24,10 +24,14 @@ def prepare(folder: Path, home: Path, environment: MutableMapping[str, str]) -> 
         message = "not found: start kiln in the folder that holds workspace.yaml, dagster.yaml and recipes/"
         raise RecipeError([Problem(file=name, field="", message=message) for name in missing])
     target = home / "dagster"
-    target.mkdir(parents=True, exist_ok=True)
     text = source.read_text(encoding="utf-8").replace(f"base_dir: {EMBEDDED}", f"base_dir: {target.as_posix()}")
     aside = target / f"dagster.yaml.{os.getpid()}"
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(target / "dagster.yaml")
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        aside.write_text(text, encoding="utf-8")
+        aside.replace(target / "dagster.yaml")
+    except OSError as error:
+        hint = "Dagster's instance lives there: make it writable, or set KILN_HOME"
+        raise StoreError(key=str(target), reason=error.strerror or str(error), hint=hint) from error
     environment["DAGSTER_HOME"] = str(target)
     environment.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")

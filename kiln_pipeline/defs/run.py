@@ -15,10 +15,12 @@ from kiln_pipeline.core.attempts import Attempt
 from kiln_pipeline.core.distributions import Release
 from kiln_pipeline.core.missing_wheels import MissingWheel, in_order, missing_for
 from kiln_pipeline.core.platforms import BuildIdentifier, Platform
+from kiln_pipeline.core.provenance.attempt_bundle import ATTESTATION
 from kiln_pipeline.core.recipes import Recipe
 from kiln_pipeline.defs.partitions import partition_key
 from kiln_pipeline.errors import BuildError, KilnError, Problem, RecipeError
 from kiln_pipeline.stages import detect
+from kiln_pipeline.stages.record import REFUSED
 from kiln_pipeline.workspace import Workspace
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -97,6 +99,12 @@ class Pipeline:
         self.workspace = workspace
         self.instance = dg.DagsterInstance.get()
         self._job = definitions.resolve_implicit_global_asset_job_def()
+
+    def take_in_what_waits(self) -> None:
+        """Publish bundles that an earlier run, here or elsewhere, has left in the inbox, so that they are not built again."""
+        keys = self.workspace.inbox.keys()
+        if any(key.endswith(ATTESTATION) and not key.startswith(REFUSED) for key in keys):
+            self.publish()
 
     def refresh(self, projects: Collection[str]) -> None:
         """Materialise `release_metadata` for these projects, and `missing_wheels`."""

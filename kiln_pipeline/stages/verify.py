@@ -229,12 +229,17 @@ def _story(statement: Statement, verified: VerifiedBundle, index: int, *, sdist:
     attempt, plan = statement.attempt, statement.plan
     recipe = f"sha256 {attempt.recipe_sha256}" if attempt.recipe_sha256 else "none: an ad-hoc build"
     host_key = key_id(verified.entry.host_key)[:16]
+    tools = [material.name for material in statement.materials if material.kind != "build-requirement"]
+    requirements = [material.name for material in statement.materials if material.kind == "build-requirement"]
     return (
         ("wheel", f"{attempt.wheel}, sha256 {attempt.wheel_sha256}"),
         ("statement", f"{attempt.release} for {attempt.identifier}, sha256 {attempt.statement_sha256}"),
         ("sdist", f"{plan.sdist.filename}, sha256 {plan.sdist.sha256} ({sdist})"),
         ("recipe", recipe),
         ("host", f"{attempt.host} with {attempt.builder}, {format_time(attempt.finished)}, signed by its key {host_key}…"),
+        ("built with", ", ".join(tools) or "nothing that was recorded"),
+        ("requirements", ", ".join(requirements) or "none that were recorded"),
+        ("build log", site_layout.build_log(attempt.log_sha256)),
         ("log entry", f"number {index}, countersigned by {newest.origin}"),
         ("checkpoint", f"{newest.origin} with {newest.size} entries, root {newest.root.hex()}"),
     )

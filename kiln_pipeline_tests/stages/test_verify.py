@@ -113,7 +113,8 @@ def test_the_story(published: tuple[dict[str, bytes], Attempt]):
     verification, _ = verify(objects, attempt.wheel)
     assert verification.index == BULK
     assert [check for check, _ in verification.story] == [
-        "wheel", "statement", "sdist", "recipe", "host", "log entry", "checkpoint", "page",
+        "wheel", "statement", "sdist", "recipe", "host", "built with", "requirements", "build log", "log entry", "checkpoint",
+        "page",
     ]  # fmt: skip
     facts = dict(verification.story)
     assert facts["wheel"] == f"wrapt-1.14.0-1-cp311-cp311-macosx_11_0_arm64.whl, sha256 {attempt.wheel_sha256}"

@@ -52,8 +52,13 @@ def write_pages(kiln: Workspace, progress: Progress) -> PublishReport:
         read = set(projects.column("project").to_pylist())
         attempts = vouched_attempts(kiln.attempts(), metadata)
         return publish(
-            # a recipe whose project has never been asked for is not in the index yet
-            projects=[recipe.project for recipe in kiln.recipes if recipe.project in read],
+            # a recipe whose project has never been asked for is not in the index yet; one that has pages (of before a lost
+            # state) keeps them until it is asked for again
+            projects=[
+                recipe.project
+                for recipe in kiln.recipes
+                if recipe.project in read or kiln.site.exists(site_layout.project_html(recipe.project))
+            ],
             metadata=metadata,
             project_table=projects,
             attempts=attempts,

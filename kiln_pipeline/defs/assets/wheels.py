@@ -18,7 +18,7 @@ from kiln_pipeline.core.platforms import Platform
 from kiln_pipeline.defs.assets.metadata import missing_wheels
 from kiln_pipeline.defs.partitions import partition_of, release_by_platform
 from kiln_pipeline.defs.presentation import OWNERS, RunProgress, failure, lineage, preview, sdist_urls
-from kiln_pipeline.errors import BuildError, KilnError
+from kiln_pipeline.errors import BuildError, KilnError, UpstreamError
 from kiln_pipeline.ports import Progress
 from kiln_pipeline.stages import detect
 from kiln_pipeline.stages.build import build_wheel
@@ -37,11 +37,13 @@ def plans(kiln: Workspace, release: Release, platform: Platform, pythons: Iterab
     wanted = set(pythons)
     recipe = next((recipe for recipe in kiln.recipes if recipe.project == release.project), None)
     attempts = kiln.attempts()
+    # the table may be older than the log: what is published by now is not built again
+    published = {attempt.identifier for attempt in attempts if attempt.wheel and attempt.release == release}
     missing = missing_for(detect.load_missing(kiln.state), release, platform)
     return [
         plan_for(item, recipe=recipe, attempts=attempts)
         for item in missing
-        if not wanted or str(item.identifier.python) in wanted
+        if item.identifier not in published and (not wanted or str(item.identifier.python) in wanted)
     ]
 
 
@@ -57,17 +59,22 @@ def build_all(kiln: Workspace, todo: list[BuildPlan], *, run_id: str, progress: 
             progress.step(f"cannot build {plan.release} {error}")
             continue
         for builder in builders:
-            attempt = build_wheel(
-                plan,
-                builder=builder,
-                upstream=kiln.upstream,
-                inbox=kiln.inbox,
-                signer=kiln.host_key,
-                clock=kiln.clock,
-                work=kiln.home / "work",
-                progress=progress,
-                run_id=run_id,
-            )
+            try:
+                attempt = build_wheel(
+                    plan,
+                    builder=builder,
+                    upstream=kiln.upstream,
+                    inbox=kiln.inbox,
+                    signer=kiln.host_key,
+                    clock=kiln.clock,
+                    work=kiln.home / "work",
+                    progress=progress,
+                    run_id=run_id,
+                )
+            except UpstreamError as error:  # its sdist cannot be had: nothing to record, and no reason to stop the others
+                refused.append(str(error))
+                progress.step(f"cannot build {plan.release} {plan.identifier}: {error}")
+                break
             attempts.append(attempt)
             # an engine that answers but cannot get its image says nothing about the package: the next builder may try
             if attempt.failure != FailureClass.ENGINE:
