@@ -60,6 +60,7 @@ def _run(command: list[str], environment: dict[str, str], log: Path, release: Re
     if run_logged(command, cwd=log.parent, environment=environment, log=log, timeout=300) != 0:
         lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         raise VerificationError(
-            subject=str(release), reason=f"{' '.join(command[1:4])} failed: {lines[-1] if lines else 'no output'}",
+            subject=str(release),
+            reason=f"{' '.join(command[1:4])} failed: {lines[-1] if lines else 'no output'}",
             hint=f"Python {sys.version.split()[0]} could not use the published wheel",
         )

@@ -37,7 +37,10 @@ def test_real_logs_have_their_class_and_the_line_that_proves_it(failure_class: s
         ("OSError: [Errno 28] No space left on device: 'build/x.o'", "out-of-disk"),
         ("kiln: stopped after 3600 seconds", "timeout"),
         ("Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?", "engine"),
-        ("Error: initializing source docker://files.example.org/pypa/manylinux_2_28_x86_64: pinging container registry", "engine"),
+        (
+            "Error: initializing source docker://files.example.org/pypa/manylinux_2_28_x86_64: pinging container registry",
+            "engine",
+        ),
         (
             "WARNING: Retrying (Retry(total=0, connect=None, read=None)) after connection broken by 'NewConnectionError'",
             "network",
