@@ -131,7 +131,7 @@ def _climb(plan: BuildPlan, sdist: Path, folder: Path, *, builder: WheelBuilder,
         number += 1
         tried = replace(plan, strategy=strategy)
         log = folder / f"build-{number}.log"
-        result = builder.build(tried, sdist, work=folder / "build", log=log)
+        result = _without_path(builder.build(tried, sdist, work=folder / "build", log=log), folder)
         text = _log_text(log, folder, MAX_LOG_SIZE // len(ladder))
         rung = _Rung(plan=tried, result=result, outcome=_judge(tried, result, text), log=text)
         spent = (folder / "build").rename(folder / f"spent-{number}")
@@ -144,6 +144,13 @@ def _climb(plan: BuildPlan, sdist: Path, folder: Path, *, builder: WheelBuilder,
         strategy = next_strategy(rest, failure=failure, log=text, result=result, project=plan.release.project)
         if strategy is not None:
             progress.step(f"{plan.release} {plan.identifier}: {failure.failure_class}; trying {strategy.rung}")
+
+
+def _without_path(result: BuildResult, folder: Path) -> BuildResult:
+    """Return the result with the host's own path of the build folder written as in the log."""
+    if result.failure is None:
+        return result
+    return replace(result, failure=replace(result.failure, proof=result.failure.proof.replace(str(folder), "{work}")))
 
 
 def _judge(plan: BuildPlan, result: BuildResult, log: str) -> _Outcome:

@@ -131,6 +131,20 @@ def test_the_recipe_and_the_failure_decide_how_far_it_goes(
     assert [rung.rung for rung in statement.rungs] == tried
 
 
+class PathBuilder(ScriptedBuilder):
+    """Fails with its folder in the proof, as compilers do."""
+
+    def build(self, plan: BuildPlan, sdist: Path, *, work: Path, log: Path) -> BuildResult:
+        log.touch()
+        return BuildResult(builder=self.name, failure=Failure(failure_class="timeout", proof=f"{work}/a.c: error", hint=""))
+
+
+def test_no_proof_names_a_folder_of_the_host(tmp_path: Path) -> None:
+    """Statements are public."""
+    statement, log, _ = run(tmp_path, plan_of(MARKUPSAFE), PathBuilder())
+    assert (statement.attempt.proof, str(tmp_path) in log) == ("{work}/build/a.c: error", False)
+
+
 def needs_cp311(builder: ZigBuilder) -> None:
     if "cp311" not in map(str, builder.pythons() or ()):
         pytest.skip("no Python 3.11 with headers on this host")
