@@ -204,7 +204,10 @@ def main(argument: str) -> None:
     """Serve in a process of its own, which lives as long as its container."""
     stated = json.loads(argument)
     port = stated.pop("port")
-    server = make_server(Policy(**stated), port, lambda line: print(line, file=sys.stderr, flush=True))
+    try:
+        server = make_server(Policy(**stated), port, lambda line: print(line, file=sys.stderr, flush=True))
+    except OSError as error:
+        sys.exit(f"kiln: index: cannot listen on port {port}: {error}")
     if os.fork():
         os._exit(0)
     os.setsid()

@@ -63,6 +63,7 @@ _HOST = (
         r"Error response from daemon",
         r"OCIEngineTooOldError",
         r"manifest unknown",
+        r"^kiln: index: cannot listen on ",
         r"Error: (?:initializing source|creating build container|crun:|runc:|OCI runtime|unable to (?:pull|copy))",
         r"[Ee]xec format error",
     ),

@@ -24,6 +24,7 @@ from kiln_pipeline.adapters.index_bounds import (
 )
 from kiln_pipeline.adapters.index_view import Policy, render
 from kiln_pipeline.core.build_plan import Material
+from kiln_pipeline.core.failure_log import classify
 from kiln_pipeline.core.strategies import Rung, Strategy
 from kiln_pipeline_tests.loopback_upstream import LoopbackUpstream, captured_page, captured_sdists
 
@@ -153,6 +154,18 @@ def test_the_containers_command_returns_when_the_view_answers(tmp_path: Path, up
                     os.kill(int(process.name), signal.SIGKILL)
             shell.kill()
     assert [pin for pin, _ in given_out(log.read_text())] == ["markupsafe==2.0.1"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="containers are Linux")
+def test_a_port_that_is_taken_is_the_engines_fault(tmp_path: Path, upstream: LoopbackUpstream) -> None:
+    """Where containers share the host's network, two builds can draw the same port: tried again soon, no rung higher."""
+    policy = Policy(upstream=upstream.url)
+    with serving(policy, log=tmp_path / "log", environment={}) as index:
+        command = container_command(policy, int(index.split(":")[2].split("/")[0]))
+        environment = {"PATH": f"{Path(sys.executable).parent}:{os.defpath}"}
+        command = command.replace("/tmp/kiln", str(tmp_path / "kiln"))
+        done = subprocess.run(["/bin/sh", "-c", command], env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, classify(done.stderr).failure_class) == (1, "engine")
 
 
 def _command_line(process: Path) -> bytes:
