@@ -51,7 +51,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = copy_of_the_clone(tmp_path_factory.mktemp("clone"))
     answer = kiln(folder, "run", KILN_BUILDER="zig")
     assert answer.returncode == 0, answer.stderr
-    assert re.search(r"built +markupsafe-2\.0\.1-1-cp3", answer.stderr)
+    assert re.search(r"built +markupsafe-2\.0\.1-1-cp3", answer.stderr, re.IGNORECASE), "setuptools of 2021 kept the capitals"
     assert re.search(r"proved pip install --index-url http://127\.0\.0\.1:\d+/simple/ markupsafe==2\.0\.1", answer.stderr)
     assert "lost-extension" in answer.stderr, "PyYAML without libyaml is refused, not published"
     return folder
@@ -60,7 +60,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_demo_publishes_one_wheel_and_refuses_the_hollow_one(folder: Path) -> None:
     wheels = [path.name for path in (folder / ".kiln" / "site" / "wheels").glob("*.whl")]
     assert len(wheels) == 1
-    assert wheels[0].startswith("markupsafe-2.0.1-1-")
+    assert wheels[0].lower().startswith("markupsafe-2.0.1-1-")
     page = (folder / ".kiln" / "site" / "simple" / "pyyaml" / "index.html").read_text()
     assert "5.4.1-1-" not in page
 
@@ -157,7 +157,7 @@ def wait_for(url: str, log: Path) -> None:
 def test_the_site_is_served_beside_dagster(ui: tuple[str, str]) -> None:
     with urllib.request.urlopen(f"{ui[1]}/simple/markupsafe/", timeout=10) as answer:
         assert answer.headers["Content-Type"].startswith("text/html")
-        assert b"markupsafe-2.0.1-1-" in answer.read()
+        assert b"markupsafe-2.0.1-1-" in answer.read().lower()
 
 
 def test_the_asset_graph_shows_five_materialised_assets(ui: tuple[str, str], tmp_path: Path) -> None:
