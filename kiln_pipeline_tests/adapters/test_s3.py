@@ -1,5 +1,6 @@
 """What S3 adds to the contract of `test_object_stores.py`: headers, parts, bad answers. Faults come from a stand-in over HTTP."""
 
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -245,3 +246,14 @@ def test_more_keys_than_one_page_are_listed(s3_server: S3Server) -> None:
 
 def _fields(location: S3Location) -> dict[str, Any]:
     return {name: getattr(location, name) for name in S3Location.__dataclass_fields__}
+
+
+def test_without_boto3_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "boto3", None)
+    with pytest.raises(StoreError, match=r"pip install '.\[s3\]'"):
+        S3Store(S3Location(bucket="b")).get("a")
+
+
+def test_no_secret_is_in_a_location_s_text() -> None:
+    location = S3Location(bucket="b", access_key="k", secret_key="hidden", session_token="hidden")
+    assert "hidden" not in f"{location!r} {location}"

@@ -1,13 +1,18 @@
 """Index check: every kind of drift is found, pages are mended to the byte, and nothing else is touched."""
 
 import hashlib
+from dataclasses import replace
 
+import pytest
+
+from kiln_pipeline.adapters.s3 import S3Store
 from kiln_pipeline.stages.index_check import Drift, Finding, check_site, check_target, mend_pages, mend_target
 from kiln_pipeline.stages.inventory import take_snapshot
 from kiln_pipeline.stages.publish import UNFINISHED
 from kiln_pipeline.stages.replicate import replicate
 from kiln_pipeline_tests.audit_samples import Silent
 from kiln_pipeline_tests.fakes import MemoryStore
+from kiln_pipeline_tests.s3_server import S3Server
 from kiln_pipeline_tests.stages.sites import grow, publish_projects
 
 
@@ -117,3 +122,23 @@ def test_a_replica_is_checked_against_its_own_note_and_mended_by_the_next_copy()
     assert copy() == ""
     assert target.objects == site.objects | {"stray": b""}
     assert hashlib.sha256(target.get(wheel)).digest() == hashlib.sha256(site.get(wheel)).digest()
+
+
+@pytest.mark.slow
+def test_a_site_in_a_bucket_is_the_same_site(s3_server: S3Server) -> None:
+    """Recorded, published, grown, mended and checked in buckets: byte for byte what it is in memory."""
+    location = s3_server.new_bucket("site/")
+    site, state = S3Store(location), S3Store(replace(location, prefix="state/"))
+    memory_site, memory_state = MemoryStore(), MemoryStore()
+    for each_site, each_state in ((site, state), (memory_site, memory_state)):
+        grow(each_site, each_state, ["cp38", "cp39"], failures=["cp310"])
+        publish_projects(each_site, each_state, "bar", "foo", "wrapt")
+        grow(each_site, each_state, ["cp311"])
+        publish_projects(each_site, each_state, "foo", "wrapt", yanked=True)
+    assert {key: site.get(key) for key in site.keys()} == memory_site.objects
+    site.put("simple/foo/index.html", b"altered")
+    (finding,) = check_site(site, state, progress=Silent())
+    assert finding == Finding(key="simple/foo/index.html", drift=Drift.ALTERED)
+    mend_pages([finding], state)
+    publish_projects(site, state, "foo", "wrapt", yanked=True)
+    assert check_site(site, state, progress=Silent()) == ()
