@@ -35,11 +35,12 @@ def serve_until_stopped(
 
 
 def _stop(child: subprocess.Popen[bytes]) -> None:
-    """End the child and everything it started."""
+    """End the child and everything it started: a run that builds is told at once, as by Ctrl-C in its own terminal."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
         if child.poll() is not None:
             break
-        child.send_signal(number)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, number)
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(timeout=PATIENCE)
     deadline = time.monotonic() + PATIENCE
