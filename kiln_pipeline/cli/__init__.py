@@ -6,6 +6,7 @@ recorded) · 130 interrupted.
 """
 
 import contextlib
+import dataclasses
 import json
 import os
 import signal
@@ -236,12 +237,16 @@ def recipes() -> None:
 
 
 @recipes.command()
-def check() -> None:
+@click.option("--json", "as_json", is_flag=True, help="The problems as one JSON array, for programs.")
+def check(as_json: bool) -> None:
     """Parse every recipe and report every problem at once, with file and key."""
     from kiln_pipeline.adapters.recipe_folder import check_recipes
 
     folder = _workspace().recipes_folder
     problems = check_recipes(folder)
+    if as_json:
+        click.echo(json.dumps([dataclasses.asdict(problem) for problem in problems], indent=2))
+        sys.exit(RecipeError.exit_code if problems else 0)
     if problems:
         raise RecipeError(problems)
     click.echo(f"{folder.name}: every recipe is well")

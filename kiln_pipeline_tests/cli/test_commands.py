@@ -64,6 +64,8 @@ def test_recipes_check_accepts_ours_and_reports_every_problem_of_others(kiln, tm
     assert result.exit_code == 2
     for word in ("project", "reson", "versions"):
         assert word in result.stderr
+    rows = json.loads(kiln("recipes", "check", "--json").stdout)
+    assert {"project", "reson", "versions"} <= {row["field"] for row in rows}
 
 
 def test_recipes_new_writes_a_starter_that_checks_clean(kiln, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

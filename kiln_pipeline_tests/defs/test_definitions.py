@@ -12,7 +12,7 @@ from kiln_pipeline.definitions import assemble
 from kiln_pipeline.defs.run import Pipeline, RunFailed, wanted
 from kiln_pipeline.errors import RecipeError, UpstreamError
 from kiln_pipeline.workspace import Workspace
-from kiln_pipeline_tests.fakes import ScriptedBuilder
+from kiln_pipeline_tests.fakes import MemoryStore, ScriptedBuilder
 from kiln_pipeline_tests.workspaces import memory_workspace, site_digest
 
 FIVE = ["audit_log", "missing_wheels", "release_metadata", "simple_index", "wheels"]
@@ -217,3 +217,50 @@ def test_an_engine_that_fails_hands_over_to_the_next_builder(
     for item in line.todo(asked, limit=0):
         line.build(item)
     assert [(attempt.failure, bool(attempt.wheel)) for attempt in line.publish()] == [("engine", False), ("", True)]
+
+
+def test_a_lost_state_removes_no_page(tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> None:
+    """State is derived: without it, a run for one project leaves the pages of the others as they are."""
+    workspace = memory_workspace(tmp_path)
+    run_all(workspace, pipeline(workspace, instance, monkeypatch), "markupsafe==2.0.1")
+    page = workspace.site.get("simple/markupsafe/index.html")
+    workspace = replace(workspace, state=MemoryStore())
+    run_all(workspace, pipeline(workspace, instance, monkeypatch), "pyyaml==5.4.1")
+    assert workspace.site.get("simple/markupsafe/index.html") == page
+    assert b"markupsafe" in workspace.site.get("simple/index.html")
+
+
+def test_one_bad_sdist_stops_no_other(tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Upstream serves other bytes than it states: nothing of that release is recorded, the other project is built."""
+    workspace = memory_workspace(tmp_path)
+    workspace.upstream.files["MarkupSafe-2.0.1.tar.gz"] = b"other bytes"  # pyright: ignore[reportAttributeAccessIssue]
+    attempts = run_all(workspace, pipeline(workspace, instance, monkeypatch))
+    assert {attempt.release.project for attempt in attempts} == {"pyyaml"}
+
+
+def test_what_waits_in_the_inbox_is_published_and_not_built_again(
+    tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that was cut off after a build: the next one takes its bundle in before it plans."""
+    workspace = memory_workspace(tmp_path)
+    line = pipeline(workspace, instance, monkeypatch)
+    asked = wanted(["markupsafe"], workspace.recipes, pythons=["cp312"])
+    line.refresh(asked.projects)
+    line.build(line.todo(asked, limit=0)[0])
+    line.take_in_what_waits()
+    line.refresh(asked.projects)
+    assert line.todo(asked, limit=0) == []
+    assert [attempt.wheel for attempt in workspace.attempts()] == ["markupsafe-2.0.1-1-cp312-cp312-manylinux_2_17_x86_64.whl"]
+
+
+def test_the_log_outranks_an_older_table(tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A partition that is materialised again, with the table of before its publish, builds nothing twice."""
+    workspace = memory_workspace(tmp_path)
+    line = pipeline(workspace, instance, monkeypatch)
+    asked = wanted(["markupsafe"], workspace.recipes, pythons=["cp312"])
+    line.refresh(asked.projects)
+    todo = line.todo(asked, limit=0)
+    line.build(todo[0])
+    line.publish()
+    line.build(todo[0])
+    assert len(line.publish()) == 1
