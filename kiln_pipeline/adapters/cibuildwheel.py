@@ -51,6 +51,7 @@ _PYTHON = re.compile(r"^Python (\d+\.\d+\.\d+\S*)", re.MULTILINE)
 _STEP = re.compile(r"^(?:\S* )?Building wheel\.\.\.(.*?)(?:^(?:\S* )?Repairing wheel\.\.\.|\Z)", re.MULTILINE | re.DOTALL)
 _INSTALLED = re.compile(r"Successfully installed ((?:[\w.-]+-\d\S*\s+)+)")  # pip; `build` breaks its lines at 80 columns
 _FROZEN = re.compile(r"^\* Installed build dependency versions:\n((?:  - \S+\n)+)", re.MULTILINE)  # build 1.4 and later
+_TESTING = frozenset({"virtualenv", "distlib", "filelock", "platformdirs", "python-discovery"})
 
 
 class CibuildwheelBuilder:
@@ -151,7 +152,9 @@ class CibuildwheelBuilder:
                 yield index, []
             return
         port, regenerates = free_port(), plan.strategy.regenerate
-        policy = policy_of(plan.strategy, upstream=self._endpoint, also=regeneration.cythons if regenerates else ())
+        # the test step installs cibuildwheel's virtualenv in the container, through the same index
+        also = (*pins_of_test_step(python), *(regeneration.cythons if regenerates else ()))
+        policy = policy_of(plan.strategy, upstream=self._endpoint, also=also)
         commands = container_commands(regeneration) if regenerates else []
         yield f"http://127.0.0.1:{port}/simple/", [container_command(policy, port), *commands]
 
@@ -235,6 +238,11 @@ def own_pins(python: Path) -> tuple[str, ...]:
     files = sorted(python.parent.parent.glob("lib/python*/site-packages/cibuildwheel/resources/constraints*.txt"))
     lines = (line.partition(";")[0].strip() for file in files for line in file.read_text().splitlines())
     return tuple(sorted({line for line in lines if re.fullmatch(r"[a-z0-9-]+==[\w.]+", line)}))
+
+
+def pins_of_test_step(python: Path) -> tuple[str, ...]:
+    """Return those of `own_pins` that the test step needs: virtualenv and what it needs, none of them a build requirement."""
+    return tuple(pin for pin in own_pins(python) if pin.partition("==")[0] in _TESTING)
 
 
 def _read(log: Path) -> str:

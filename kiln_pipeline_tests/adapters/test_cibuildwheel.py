@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from pypi_simple import PYPI_SIMPLE_ENDPOINT
 
-from kiln_pipeline.adapters.cibuildwheel import CibuildwheelBuilder, materials_in
+from kiln_pipeline.adapters.cibuildwheel import CibuildwheelBuilder, materials_in, pins_of_test_step
 from kiln_pipeline.core.build_plan import BuildPlan, BuildResult, Material
 from kiln_pipeline.core.ladder import ladder_of
 from kiln_pipeline.core.platforms import BuildIdentifier
@@ -245,3 +245,11 @@ def test_time_travel_with_the_oldest_cibuildwheel_and_uv(
         pins.append([f"{m.name} {m.kind}" for m in result.materials if m.sha256 and m.kind != "image"])
     assert [pin for pin in pins[0] if "setuptools" in pin] == ["setuptools==56.2.0 build-requirement"]
     assert [pin for pin in pins[1] if "setuptools" in pin] == ["setuptools==66.1.1 build-requirement"]
+
+
+def test_the_test_steps_own_tools_are_there_in_any_year(tmp_path: Path) -> None:
+    """cibuildwheel tests a wheel in its own pinned virtualenv, which a date of 2021 must not hide; nothing else is let through."""
+    resources = tmp_path / "lib" / "python3.11" / "site-packages" / "cibuildwheel" / "resources"
+    resources.mkdir(parents=True)
+    (resources / "constraints.txt").write_text("build==1.6.1\nvirtualenv==21.14.12\n    # via\nwheel==0.48.0\nfilelock==4.2.4\n")
+    assert pins_of_test_step(tmp_path / "bin" / "python") == ("filelock==4.2.4", "virtualenv==21.14.12")
