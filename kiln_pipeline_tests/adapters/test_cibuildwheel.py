@@ -248,7 +248,7 @@ def test_time_travel_with_the_oldest_cibuildwheel_and_uv(
 
 
 def test_the_test_steps_own_tools_are_there_in_any_year(tmp_path: Path) -> None:
-    """cibuildwheel tests a wheel in its own pinned virtualenv, which a date of 2021 must not hide; nothing else is let through."""
+    """cibuildwheel tests a wheel in its own pinned virtualenv, which a date of 2021 must not hide; no other tool is."""
     resources = tmp_path / "lib" / "python3.11" / "site-packages" / "cibuildwheel" / "resources"
     resources.mkdir(parents=True)
     (resources / "constraints.txt").write_text("build==1.6.1\nvirtualenv==21.14.12\n    # via\nwheel==0.48.0\nfilelock==4.2.4\n")
