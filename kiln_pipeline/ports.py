@@ -60,6 +60,10 @@ class ObjectStore(Protocol):
         """Raises `ObjectNotFound`, or `StoreError` when the store cannot be read."""
         ...
 
+    def chunks(self, key: str) -> Iterator[bytes]:
+        """Yield the bytes of one object in pieces, for one of any size. Raises as `get` does, with the first piece or later."""
+        ...
+
     def put(self, key: str, data: bytes) -> None:
         """Write or replace. Raises `StoreError` (disk full, no permission, …); then the old object is still there."""
         ...
@@ -70,6 +74,10 @@ class ObjectStore(Protocol):
 
     def put_if_absent(self, key: str, data: bytes) -> bool:
         """Write once. True when written, False when the same bytes are there already; raises `ObjectExists` for other bytes."""
+        ...
+
+    def put_file(self, key: str, path: Path) -> bool:
+        """As `put_if_absent`, with the bytes of a file of any size: they are never in memory all at once. The file stays."""
         ...
 
     def exists(self, key: str) -> bool: ...

@@ -30,6 +30,9 @@ class MemoryStore:
         except KeyError:
             raise ObjectNotFound(key) from None
 
+    def chunks(self, key: str) -> Iterator[bytes]:
+        yield self.get(key)
+
     def put(self, key: str, data: bytes) -> None:
         if self.fail_after is not None and len(self.puts) >= self.fail_after:
             raise StoreError(key=key, reason="no space left on device", hint="free some space and run again")
@@ -47,6 +50,9 @@ class MemoryStore:
             return False
         self.put(key, data)
         return True
+
+    def put_file(self, key: str, path: Path) -> bool:
+        return self.put_if_absent(key, path.read_bytes())
 
     def exists(self, key: str) -> bool:
         return key in self.objects

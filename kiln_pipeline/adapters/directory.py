@@ -7,11 +7,13 @@ with ``.kiln-`` are ours; they are no objects.
 
 import ctypes
 import errno
+import filecmp
+import io
 import os
 import re
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -26,6 +28,8 @@ _HOLDER = f"{RESERVED}lock-holder"
 _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f\\]")
 _STALE_SECONDS = 3600.0
 _MANY = 50
+_CHUNK = 1 << 20
+"""Bytes of one piece of a file."""
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 _REASONS = {
@@ -59,6 +63,15 @@ class DirectoryStore:
         except OSError as error:
             raise _store_error(key, error) from error
 
+    def chunks(self, key: str) -> Iterator[bytes]:
+        try:
+            with self._path(key).open("rb", buffering=0) as file:
+                yield from _pieces(file)
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            raise ObjectNotFound(key) from None
+        except OSError as error:
+            raise _store_error(key, error) from error
+
     def put(self, key: str, data: bytes) -> None:
         self.put_many([(key, data)])
 
@@ -72,7 +85,7 @@ class DirectoryStore:
                 temporary = path.parent / f"{_TEMPORARY}{secrets.token_hex(8)}"
                 staged.append((key, temporary, path))
                 with _explained(key):
-                    _create(temporary, data, flush=not flush_all)
+                    _create(temporary, [data], flush=not flush_all)
             if flush_all:
                 _flush_file_system(self.folder)
             for key, temporary, path in staged:
@@ -91,17 +104,34 @@ class DirectoryStore:
             raise
 
     def put_if_absent(self, key: str, data: bytes) -> bool:
+        return self._put_once(key, lambda: self.get(key) == data, lambda: [data])
+
+    def put_file(self, key: str, path: Path) -> bool:
+        try:
+            with path.open("rb", buffering=0) as file:
+
+                def pieces() -> Iterator[bytes]:
+                    file.seek(0)
+                    return _pieces(file)
+
+                return self._put_once(key, lambda: self.exists(key) and filecmp.cmp(self._path(key), path, shallow=False), pieces)
+        except OSError as error:
+            raise _store_error(os.fspath(path), error) from error
+
+    def _put_once(self, key: str, same: Callable[[], bool], pieces: Callable[[], Iterable[bytes]]) -> bool:
+        """Write the `pieces` under a new key; `same` tells whether the object that is there has these bytes."""
         path = self._path(key)
         while True:
             with suppress(ObjectNotFound):
-                if self.get(key) != data:
-                    raise ObjectExists(key)
-                return False
+                if self.exists(key):
+                    if not same():
+                        raise ObjectExists(key)
+                    return False
             # a hard link, unlike a rename, fails when the name is taken: of two writers one wins and the other compares
             temporary = path.parent / f"{_TEMPORARY}{secrets.token_hex(8)}"
             try:
                 with _explained(key):
-                    _create(temporary, data, flush=True)
+                    _create(temporary, pieces(), flush=True)
                     with suppress(FileExistsError):
                         path.hardlink_to(temporary)
                         _flush_folder(path.parent)
@@ -170,7 +200,12 @@ class DirectoryStore:
                 yield folder + name
 
 
-def _create(path: Path, data: bytes, *, flush: bool) -> None:
+def _pieces(file: io.FileIO) -> Iterator[bytes]:
+    while piece := file.read(_CHUNK):
+        yield piece
+
+
+def _create(path: Path, pieces: Iterable[bytes], *, flush: bool) -> None:
     """Write a new file, its folder made when missing; a `delete` beside us may remove an empty folder again."""
     for attempt in range(100):
         try:
@@ -185,9 +220,10 @@ def _create(path: Path, data: bytes, *, flush: bool) -> None:
     else:
         raise AssertionError("unreachable")
     try:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(descriptor, view) :]
+        for piece in pieces:
+            view = memoryview(piece)
+            while view:
+                view = view[os.write(descriptor, view) :]
         if flush:
             os.fsync(descriptor)
     finally:

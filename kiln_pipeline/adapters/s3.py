@@ -6,10 +6,13 @@ after. Nothing lists the bucket but `keys`.
 """
 
 import hashlib
+import io
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import suppress
+from contextlib import closing, suppress
+from pathlib import Path
 from typing import Any, TypeVar
 
 from kiln_pipeline.adapters.s3_client import ConditionFailed, S3Location, called, connect
@@ -59,21 +62,50 @@ class S3Store:
 
         return called(key, whole)
 
+    def chunks(self, key: str) -> Iterator[bytes]:
+        target = self._target(key)
+
+        def first() -> tuple[bytes, int, str]:
+            answer = self._s3.get_object(**target)
+            with closing(answer["Body"]) as body:
+                return body.read(self._part_size), answer["ContentLength"], answer.get("ETag", "")
+
+        data, size, etag = called(key, first)
+        yield data
+        offset = len(data)
+        while offset < size:
+            # of the same object, however long the reader takes: one that was replaced since answers 412
+            part = {**target, "Range": f"bytes={offset}-{min(offset + self._part_size, size) - 1}"}
+            part |= {"IfMatch": etag} if etag else {}
+            data = called(key, lambda part=part: self._s3.get_object(**part)["Body"].read())
+            yield data
+            offset += len(data)
+
     def put(self, key: str, data: bytes) -> None:
-        self._write(key, data, {})
+        self._write(key, _Bytes(data), {})
 
     def put_many(self, objects: Sequence[tuple[str, bytes]]) -> None:
         """As `put` for each, some at a time; of two with the same key the later one counts."""
         self._parallel([lambda key=key, data=data: self.put(key, data) for key, data in dict(objects).items()])
 
     def put_if_absent(self, key: str, data: bytes) -> bool:
+        return self._put_once(key, _Bytes(data))
+
+    def put_file(self, key: str, path: Path) -> bool:
+        try:
+            with path.open("rb", buffering=0) as file:
+                return self._put_once(key, _File(file))
+        except OSError as error:
+            raise StoreError(key=str(path), reason=f"it cannot be read: {error.strerror or error}") from error
+
+    def _put_once(self, key: str, content: "_Content") -> bool:
         """Write once; a put whose answer was lost and that is tried again finds its own bytes, and returns False."""
         for _ in range(_CONFLICTS):
             with suppress(ObjectNotFound):
-                return self._refuse_other(key, data)
+                return self._refuse_other(key, content)
             with suppress(ConditionFailed):  # somebody was faster, or is at it just now: look again
-                self._write(key, data, {"IfNoneMatch": "*"})
-                if self._stated(key) != hashlib.sha256(data).hexdigest():
+                self._write(key, content, {"IfNoneMatch": "*"})
+                if self._stated(key) != content.sha256:
                     # the service took another writer's object after ours, condition or not
                     raise ObjectExists(key)
                 return True
@@ -123,11 +155,12 @@ class S3Store:
             raise StoreError(key=key, reason=f"it has {size} bytes, and S3 takes {_MAX_KEY}", hint="use a shorter prefix")
         return {"Bucket": self.location.bucket, "Key": full}
 
-    def _refuse_other(self, key: str, data: bytes) -> bool:
+    def _refuse_other(self, key: str, content: "_Content") -> bool:
         """Return False when the key has the same bytes; raise `ObjectExists` for others, `ObjectNotFound` for none."""
         # by its size first: a HEAD spares the download of what differs anyway
         target = self._target(key)
-        if called(key, lambda: self._s3.head_object(**target))["ContentLength"] != len(data) or self.get(key) != data:
+        size = called(key, lambda: self._s3.head_object(**target))["ContentLength"]
+        if size != content.size or self._sha256(key) != content.sha256:
             raise ObjectExists(key)
         return False
 
@@ -136,39 +169,45 @@ class S3Store:
         target = self._target(key)
         try:
             stated = called(key, lambda: self._s3.head_object(**target))["Metadata"].get(_SHA256)
-            return stated or hashlib.sha256(self.get(key)).hexdigest()
+            return stated or self._sha256(key)
         except ObjectNotFound:
             raise StoreError(key=key, reason="the service took it, and does not show it", hint="run it again later") from None
 
-    def _write(self, key: str, data: bytes, condition: dict[str, str]) -> None:
+    def _sha256(self, key: str) -> str:
+        digest = hashlib.sha256()
+        for chunk in self.chunks(key):
+            digest.update(chunk)
+        return digest.hexdigest()
+
+    def _write(self, key: str, content: "_Content", condition: dict[str, str]) -> None:
         target = self._target(key)
         http = headers(key)
         described: dict[str, Any] = {
             **target,
             "ContentType": http["Content-Type"],
             "CacheControl": http["Cache-Control"],
-            "Metadata": {_SHA256: hashlib.sha256(data).hexdigest()},
+            "Metadata": {_SHA256: content.sha256},
         }
-        if len(data) >= self._multipart_from:
-            self._write_parts(key, data, described, condition)
+        if content.size >= self._multipart_from:
+            self._write_parts(key, content, described, condition)
         else:
-            called(key, lambda: self._s3.put_object(**described, **condition, Body=data), found=False)
+            whole = content.part(0, content.size)
+            called(key, lambda: self._s3.put_object(**described, **condition, Body=whole), found=False)
 
-    def _write_parts(self, key: str, data: bytes, described: dict[str, Any], condition: dict[str, str]) -> None:
+    def _write_parts(self, key: str, content: "_Content", described: dict[str, Any], condition: dict[str, str]) -> None:
         target = self._target(key)
         upload = called(key, lambda: self._s3.create_multipart_upload(**described), found=False)["UploadId"]
-        view = memoryview(data)
 
         def part(number: int) -> Callable[[], dict[str, Any]]:
             def send() -> dict[str, Any]:
-                body = bytes(view[(number - 1) * self._part_size : number * self._part_size])
+                body = content.part((number - 1) * self._part_size, self._part_size)
                 request = {**target, "UploadId": upload, "PartNumber": number, "Body": body}
                 return {"PartNumber": number, "ETag": called(key, lambda: self._s3.upload_part(**request), found=False)["ETag"]}
 
             return send
 
         try:
-            parts = self._parallel([part(number) for number in range(1, -(-len(data) // self._part_size) + 1)])
+            parts = self._parallel([part(number) for number in range(1, -(-content.size // self._part_size) + 1)])
             complete = {**target, "UploadId": upload, "MultipartUpload": {"Parts": parts}, **condition}
             called(key, lambda: self._s3.complete_multipart_upload(**complete), found=False)
         except BaseException:
@@ -192,3 +231,33 @@ class S3Store:
             if failed is not None:
                 raise failed
             return [future.result() for future in futures]
+
+
+class _Bytes:
+    """What is put, when it is in memory."""
+
+    def __init__(self, data: bytes) -> None:
+        self.size, self._view = len(data), memoryview(data)
+        self.sha256 = hashlib.sha256(data).hexdigest()
+
+    def part(self, start: int, size: int) -> bytes:
+        return bytes(self._view[start : start + size])
+
+
+class _File:
+    """What is put, when it is in an open file: read part by part, by several threads."""
+
+    def __init__(self, file: io.FileIO) -> None:
+        self.size = os.fstat(file.fileno()).st_size
+        self.sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        self._file = file
+
+    def part(self, start: int, size: int) -> bytes:
+        pieces: list[bytes] = []
+        while size and (piece := os.pread(self._file.fileno(), size, start)):
+            pieces.append(piece)
+            start, size = start + len(piece), size - len(piece)
+        return b"".join(pieces)
+
+
+_Content = _Bytes | _File

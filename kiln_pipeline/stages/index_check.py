@@ -128,7 +128,10 @@ def _of_an_earlier_log(key: str, expected: Mapping[str, str]) -> bool:
 
 def _sha256(store: ObjectStore, key: str) -> str:
     """Return the sha256 of an object, empty when it has gone since it was listed."""
+    digest = hashlib.sha256()
     try:
-        return hashlib.sha256(store.get(key)).hexdigest()
+        for chunk in store.chunks(key):
+            digest.update(chunk)
+        return digest.hexdigest()
     except ObjectNotFound:
         return ""

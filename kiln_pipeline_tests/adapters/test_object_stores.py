@@ -7,7 +7,7 @@ import pytest
 
 from kiln_pipeline.adapters.directory import DirectoryStore
 from kiln_pipeline.adapters.s3 import S3Store
-from kiln_pipeline.errors import ObjectExists, ObjectNotFound
+from kiln_pipeline.errors import ObjectExists, ObjectNotFound, StoreError
 from kiln_pipeline.ports import ObjectStore
 from kiln_pipeline_tests.fakes import MemoryStore
 from kiln_pipeline_tests.s3_server import S3Server
@@ -54,6 +54,31 @@ def test_write_once_never_overwrites(store: ObjectStore) -> None:
     assert str(caught.value) == "wheels/foo.whl: exists already with other bytes (published files are never overwritten)"
     assert store.get("wheels/foo.whl") == b"one"
     assert list(store.keys()) == ["wheels/foo.whl"]
+
+
+@pytest.mark.parametrize("size", [0, 1000, 12 << 20])
+def test_a_file_is_written_once_and_read_in_pieces(store: ObjectStore, tmp_path: Path, size: int) -> None:
+    """Empty, small, and of several parts; the file stays, and its key takes no other bytes."""
+    data = bytes(range(256)) * (size // 256) + b"!" * (size % 256)
+    source, other = tmp_path / "source", tmp_path / "other"
+    source.write_bytes(data)
+    other.write_bytes(data[:-1] + b"?")
+    assert store.put_file("mirror/foo.whl", source) is True
+    assert store.put_file("mirror/foo.whl", source) is False
+    assert b"".join(store.chunks("mirror/foo.whl")) == store.get("mirror/foo.whl") == source.read_bytes() == data
+    with pytest.raises(ObjectExists):
+        store.put_file("mirror/foo.whl", other)
+    assert store.put_if_absent("mirror/foo.whl", data) is False
+    assert list(store.keys()) == ["mirror/foo.whl"]
+
+
+def test_pieces_of_an_absent_object_and_a_file_that_is_not_there_are_errors(store: ObjectStore, tmp_path: Path) -> None:
+    with pytest.raises(ObjectNotFound):
+        list(store.chunks("a"))
+    if not isinstance(store, MemoryStore):
+        with pytest.raises(StoreError, match="absent"):
+            store.put_file("a", tmp_path / "absent")
+    assert not store.exists("a")
 
 
 def test_delete_removes_and_is_idempotent(store: ObjectStore) -> None:
