@@ -72,6 +72,15 @@ class BuildError(KilnError):
         return f"{self.subject}: {self.reason}" + (f" ({self.hint})" if self.hint else "")
 
 
+class BuildCancelled(KilnError):
+    """A build was ended from outside, since its run is over: by Ctrl-C, by a cancellation. Nothing of it is recorded."""
+
+    exit_code = 130
+
+    def __str__(self) -> str:
+        return "the build was cancelled; nothing of it is recorded"
+
+
 class StoreError(KilnError):
     """A store (site, inbox, state) could not be read or written: disk full, no permission, locked by another run."""
 

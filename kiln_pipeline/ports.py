@@ -108,8 +108,13 @@ class WheelBuilder(Protocol):
         """Build one wheel in the empty folder `work`, writing everything the tools print to `log`.
 
         A package that fails to build is a `BuildResult` with a failure. Raises `BuildError` only when the builder itself
-        cannot run. On any exception, KeyboardInterrupt included, every child process is gone when it propagates.
+        cannot run, and `BuildCancelled`. Called from several threads at once for different folders. On any exception,
+        KeyboardInterrupt included, every child process is gone when it propagates.
         """
+        ...
+
+    def cancel(self) -> None:
+        """End every build that is under way in any thread: its children are gone, and its `build` raises `BuildCancelled`."""
         ...
 
 

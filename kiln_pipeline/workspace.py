@@ -10,6 +10,7 @@
     KILN_HOSTS     the enrolled build hosts (default: deploy/hosts.toml in the working folder; without it, this host alone)
     KILN_SITE_URL  where people reach the site (default: what `kiln up` serves, http://127.0.0.1:8765/)
     KILN_BUILDER   cibuildwheel or zig, to insist on one (default: the first that can build)
+    KILN_JOBS      builds at the same time (default: one a core, fewer where memory is short)
 
 No stage logic here: it only puts adapters together.
 """
@@ -30,6 +31,7 @@ import pypi_simple
 from kiln_pipeline.adapters.cibuildwheel import CibuildwheelBuilder
 from kiln_pipeline.adapters.demand_folder import load_demand
 from kiln_pipeline.adapters.directory import DirectoryStore, exclusive
+from kiln_pipeline.adapters.host_capacity import builds_at_once
 from kiln_pipeline.adapters.hosts_file import load_hosts
 from kiln_pipeline.adapters.keys import FileSigner, load_or_create
 from kiln_pipeline.adapters.recipe_folder import DEMAND, load_recipes
@@ -75,6 +77,8 @@ class Workspace:
     publish_targets: Callable[[], Mapping[str, ObjectStore]] = dict
     """Where else the site goes, by name: reads kiln.toml."""
     site_url: str = DEFAULT_SITE_URL
+    builds_at_once: Callable[[], int] = builds_at_once
+    """How many builds of one run there may be at the same time."""
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     progress: Progress = field(default_factory=Silent)
 
@@ -91,6 +95,10 @@ class Workspace:
         if chosen is not None and chosen not in builders:
             message = f"{chosen!r} is no builder: use cibuildwheel or zig, or leave it unset"
             raise RecipeError([Problem(file="environment", field="KILN_BUILDER", message=message)])
+        jobs = environment.get("KILN_JOBS", "")
+        if jobs and not (jobs.isascii() and jobs.isdecimal() and int(jobs)):
+            message = f"{jobs!r} is no number of builds: use 1 or more, or leave it unset"
+            raise RecipeError([Problem(file="environment", field="KILN_JOBS", message=message)])
         enrolled = folder / environment.get("KILN_HOSTS", "deploy/hosts.toml")
         return cls(
             home=home,
@@ -105,6 +113,7 @@ class Workspace:
             hosts_file=enrolled if "KILN_HOSTS" in environment or enrolled.is_file() else None,
             publish_targets=partial(load_targets, folder / "kiln.toml", environment),
             site_url=environment.get("KILN_SITE_URL", DEFAULT_SITE_URL),
+            builds_at_once=(lambda: int(jobs)) if jobs else builds_at_once,
             progress=progress or Silent(),
         )
 

@@ -166,6 +166,9 @@ class ScriptedBuilder:
     def pythons(self) -> tuple[PythonTag, ...] | None:
         return None
 
+    def cancel(self) -> None:
+        """Nothing is ever under way for long."""
+
     def build(self, plan: BuildPlan, sdist: Path, *, work: Path, log: Path) -> BuildResult:
         self.built.append(plan)
         log.write_text(f"building {plan.release} for {plan.identifier}\n")

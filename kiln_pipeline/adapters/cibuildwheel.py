@@ -30,7 +30,7 @@ from kiln_pipeline.adapters.index_bounds import (
     serving,
     without_proxy,
 )
-from kiln_pipeline.adapters.processes import ProcessTimedOut, capture, passed_through, run_logged
+from kiln_pipeline.adapters.processes import Children, ProcessTimedOut, capture, passed_through, run_logged
 from kiln_pipeline.adapters.sdist_archive import BadSdist, bad_sdist, unpack_sdist
 from kiln_pipeline.adapters.tool_environments import ToolEnvironments
 from kiln_pipeline.core.build_plan import BuildPlan, BuildResult, Failure, Material
@@ -62,7 +62,8 @@ class CibuildwheelBuilder:
     def __init__(self, tools_folder: Path, *, endpoint: str, environment: Mapping[str, str], timeout: float = 7200) -> None:
         """`environment` is searched for `HOST_SETTINGS` only; `timeout` is the seconds that one build may take."""
         self._settings = {name: value for name, value in environment.items() if HOST_SETTINGS.fullmatch(name)}
-        self._tools = ToolEnvironments(tools_folder, endpoint=endpoint, host=os.environ)
+        self._children = Children()
+        self._tools = ToolEnvironments(tools_folder, endpoint=endpoint, host=os.environ, children=self._children)
         self._endpoint, self._timeout = endpoint, timeout
 
     @cached_property
@@ -96,6 +97,10 @@ class CibuildwheelBuilder:
     def pythons(self) -> tuple[PythonTag, ...] | None:
         """None: the images, or cibuildwheel on macOS, bring the interpreters."""
         return None
+
+    def cancel(self) -> None:
+        """End every build under way; see `WheelBuilder.cancel`."""
+        self._children.cancel()
 
     def build(self, plan: BuildPlan, sdist: Path, *, work: Path, log: Path) -> BuildResult:
         """Build one wheel; see `WheelBuilder.build`."""
@@ -163,7 +168,15 @@ class CibuildwheelBuilder:
         if plan.identifier.platform.family != "macosx" or not plan.strategy.regenerate:
             return True
         try:
-            return regenerate(regeneration, source, tools=self._tools, environment=self._host, log=log, timeout=self._timeout)
+            return regenerate(
+                regeneration,
+                source,
+                tools=self._tools,
+                environment=self._host,
+                log=log,
+                timeout=self._timeout,
+                children=self._children,
+            )
         except ProcessTimedOut:
             return False
 
@@ -187,7 +200,9 @@ class CibuildwheelBuilder:
             stated = self._settings.get("CIBW_CONTAINER_ENGINE", "")
             environment["CIBW_CONTAINER_ENGINE"] = engine_setting(stated, self._engine, label=label)
         try:
-            status = run_logged(command, cwd=folder, environment=environment, log=log, timeout=self._timeout)
+            status = run_logged(
+                command, cwd=folder, environment=environment, log=log, timeout=self._timeout, children=self._children
+            )
         except ProcessTimedOut:
             return classify(_read(log))
         finally:

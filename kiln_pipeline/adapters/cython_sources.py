@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from kiln_pipeline.adapters.processes import run_logged
+from kiln_pipeline.adapters.processes import Children, run_logged
 from kiln_pipeline.adapters.tool_environments import ToolEnvironments
 from kiln_pipeline.core.cython_sources import (
     C_SUFFIXES,
@@ -55,13 +55,20 @@ def find_generated(source: Path) -> Iterator[GeneratedSource]:
 
 
 def regenerate(
-    what: Regeneration, source: Path, *, tools: ToolEnvironments, environment: Mapping[str, str], log: Path, timeout: float
+    what: Regeneration,
+    source: Path,
+    *,
+    tools: ToolEnvironments,
+    environment: Mapping[str, str],
+    log: Path,
+    timeout: float,
+    children: Children | None = None,
 ) -> bool:
     """Generate anew on this host; False when a Cython refused, and then `log` has its words. Raises `ProcessTimedOut`."""
     for version, arguments in what.commands.values():
         python = tools.python(f"cython-{version}", (f"Cython=={version}",))
         command = [python, "-I", "-m", "cython", *arguments]
-        if run_logged(command, cwd=source, environment=environment, log=log, timeout=timeout) != 0:
+        if run_logged(command, cwd=source, environment=environment, log=log, timeout=timeout, children=children) != 0:
             return False
     return True
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from kiln_pipeline.adapters.processes import passed_through, run_logged
+from kiln_pipeline.adapters.processes import Children, passed_through, run_logged
 from kiln_pipeline.errors import BuildError
 
 _MARKER = "kiln-complete.json"
@@ -28,9 +28,14 @@ def pip_environment(host: Mapping[str, str]) -> dict[str, str]:
 class ToolEnvironments:
     """Makes and finds the environments under one folder: ``<folder>/<name>/``, for example ``cibuildwheel-4.3.3``."""
 
-    def __init__(self, folder: Path, *, endpoint: str, host: Mapping[str, str], timeout: float = 900) -> None:
-        """`endpoint` is the simple index to install from, `timeout` the seconds that an installation may take."""
-        self._folder, self._endpoint, self._timeout = folder.absolute(), endpoint, timeout
+    def __init__(
+        self, folder: Path, *, endpoint: str, host: Mapping[str, str], timeout: float = 900, children: Children | None = None
+    ) -> None:
+        """`endpoint` is the simple index to install from, `timeout` the seconds that an installation may take.
+
+        An installation under way is ended with `children`, those of the builder that wants the tools.
+        """
+        self._folder, self._endpoint, self._timeout, self._children = folder.absolute(), endpoint, timeout, children
         self._environment = pip_environment(host)
 
     def python(self, name: str, requirements: tuple[str, ...]) -> Path:
@@ -54,7 +59,10 @@ class ToolEnvironments:
             log = Path(scratch, "log")
             install = ["-m", "pip", "install", "--no-cache-dir", "--index-url", self._endpoint, *requirements]
             for command in ([sys.executable, "-m", "venv", target], [target / "bin" / "python", *install]):
-                status = run_logged(command, cwd=Path(scratch), environment=self._environment, log=log, timeout=self._timeout)
+                status = run_logged(
+                    command, cwd=Path(scratch), environment=self._environment, log=log, timeout=self._timeout,
+                    children=self._children,
+                )  # fmt: skip
                 if status != 0:
                     tail = " | ".join(log.read_text(errors="replace").strip().splitlines()[-3:])
                     reason = f"cannot install {' '.join(requirements)}: {tail}"

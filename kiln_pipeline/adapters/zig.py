@@ -15,7 +15,7 @@ from pathlib import Path
 from kiln_pipeline.adapters.cython_sources import Regeneration, plan_regeneration, regenerate
 from kiln_pipeline.adapters.index_bounds import policy_of, requirement, serving
 from kiln_pipeline.adapters.interpreters import Interpreter, find_interpreters
-from kiln_pipeline.adapters.processes import ProcessTimedOut, passed_through
+from kiln_pipeline.adapters.processes import Children, ProcessTimedOut, passed_through
 from kiln_pipeline.adapters.sdist_archive import BadSdist, bad_sdist
 from kiln_pipeline.adapters.tool_environments import ToolEnvironments, pip_environment
 from kiln_pipeline.adapters.zig_build import StepFailed, ZigBuild
@@ -39,7 +39,8 @@ class ZigBuilder:
     def __init__(self, tools_folder: Path, *, endpoint: str, timeout: float = 3600) -> None:
         """`endpoint` is the simple index for tools and build requirements; `timeout` the seconds that one build may take."""
         self._tools_folder = tools_folder.absolute()
-        self._tools = ToolEnvironments(tools_folder, endpoint=endpoint, host=os.environ)
+        self._children = Children()
+        self._tools = ToolEnvironments(tools_folder, endpoint=endpoint, host=os.environ, children=self._children)
         self._endpoint, self._timeout = endpoint, timeout
 
     @cached_property
@@ -67,6 +68,10 @@ class ZigBuilder:
         """The interpreters of this host that have headers."""
         return tuple(tag for tag, found in self._interpreters.items() if found.has_headers)
 
+    def cancel(self) -> None:
+        """End every build under way; see `WheelBuilder.cancel`."""
+        self._children.cancel()
+
     def build(self, plan: BuildPlan, sdist: Path, *, work: Path, log: Path) -> BuildResult:
         """Build one wheel; see `WheelBuilder.build`."""
         refusal = self.refuses(plan.identifier)
@@ -93,6 +98,7 @@ class ZigBuilder:
             work=work,
             log=log,
             deadline=time.monotonic() + self._timeout,
+            children=self._children,
         )
         wheel, failure = None, None
         try:
@@ -117,6 +123,8 @@ class ZigBuilder:
     def _regenerate(self, what: Regeneration, source: Path, log: Path) -> bool:
         environment = pip_environment(passed_through(os.environ))
         try:
-            return regenerate(what, source, tools=self._tools, environment=environment, log=log, timeout=self._timeout)
+            return regenerate(
+                what, source, tools=self._tools, environment=environment, log=log, timeout=self._timeout, children=self._children
+            )
         except ProcessTimedOut:
             return False

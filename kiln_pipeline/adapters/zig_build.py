@@ -22,7 +22,7 @@ from packaging.utils import canonicalize_name
 from kiln_pipeline.adapters.build_tags import add_build_tag
 from kiln_pipeline.adapters.index_bounds import INDEX, given_out, requirement, without_proxy
 from kiln_pipeline.adapters.interpreters import Interpreter
-from kiln_pipeline.adapters.processes import ProcessTimedOut, passed_through, run_logged
+from kiln_pipeline.adapters.processes import Children, ProcessTimedOut, passed_through, run_logged
 from kiln_pipeline.adapters.sdist_archive import unpack_sdist
 from kiln_pipeline.adapters.tool_environments import pip_environment
 from kiln_pipeline.adapters.zig_wrappers import COMPILER_ENVIRONMENT, write_wrappers
@@ -53,6 +53,7 @@ class ZigBuild:
     log: Path
     deadline: float
     """Of `time.monotonic`, in seconds."""
+    children: Children
     _reports: list[Path] = field(default_factory=list)
 
     def run(self, sdist: Path) -> Path:
@@ -157,7 +158,7 @@ class ZigBuild:
         }
         left = max(self.deadline - time.monotonic(), 1)
         try:
-            return run_logged(command, cwd=cwd, environment=environment, log=self.log, timeout=left)
+            return run_logged(command, cwd=cwd, environment=environment, log=self.log, timeout=left, children=self.children)
         except ProcessTimedOut as error:
             raise StepFailed(str(error)) from error
 

@@ -69,8 +69,9 @@ def _workspace(**replacements: Any) -> Any:
     "--python", "pythons", multiple=True, metavar="TAG", help="Only this Python, such as cp312. Repeatable; 'all' lifts."
 )
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Build at most N wheels.")
+@click.option("--jobs", type=click.IntRange(min=1), metavar="N", help="Builds at once (default: by cores and memory).")
 @click.option("--prove/--no-prove", default=True, help="Install one of the wheels over HTTP and import it (default: yes).")
-def run(names: tuple[str, ...], pythons: tuple[str, ...], limit: int | None, prove: bool) -> None:
+def run(names: tuple[str, ...], pythons: tuple[str, ...], limit: int | None, jobs: int | None, prove: bool) -> None:
     """Find, build, record, publish and prove: the whole line, for this host's platform.
 
     Without names it takes the releases that recipes mark as their demo, for the Python that runs kiln. With names it
@@ -85,14 +86,16 @@ def run(names: tuple[str, ...], pythons: tuple[str, ...], limit: int | None, pro
     with _terminated_as_interrupt(), TerminalProgress() as progress:
         workspace = _workspace(progress=progress)
         with exclusive(workspace.home, "kiln run"):
-            broken, failed = _run(workspace, progress, names, chosen, limit or 0, prove)
+            broken, failed = _run(workspace, progress, names, chosen, limit or 0, jobs or 0, prove)
     if names and broken:
         sys.exit(UpstreamError.exit_code)
     if names and failed:
         sys.exit(SOME_BUILDS_FAILED)
 
 
-def _run(workspace: Any, progress: Any, names: Sequence[str], pythons: Sequence[str], limit: int, prove: bool) -> tuple[int, int]:
+def _run(
+    workspace: Any, progress: Any, names: Sequence[str], pythons: Sequence[str], limit: int, jobs: int, prove: bool
+) -> tuple[int, int]:
     from kiln_pipeline.cli import report
     from kiln_pipeline.core.distributions import Release
     from kiln_pipeline.definitions import assemble
@@ -120,7 +123,7 @@ def _run(workspace: Any, progress: Any, names: Sequence[str], pythons: Sequence[
     try:
         for item in todo:
             if item.buildable:
-                pipeline.build(item)
+                pipeline.build(item, jobs=jobs)
     finally:
         attempts = pipeline.publish()
     tried = {(attempt.release, attempt.identifier) for attempt in attempts[before:]}

@@ -132,11 +132,16 @@ class Pipeline:
                 todo.append(Todo(release=release, platform=platform, buildable=chosen, refused=tuple(refused)))
         return todo
 
-    def build(self, item: Todo) -> None:
-        """Materialise one partition of `wheels`. A failed build is recorded by `publish` and is no error here."""
+    def build(self, item: Todo, *, jobs: int = 0) -> None:
+        """Materialise one partition of `wheels`, `jobs` builds at once (0: what the host has room for).
+
+        A failed build is recorded by `publish` and is no error here.
+        """
         pythons = [str(missing.identifier.python) for missing in item.buildable]
         key = partition_key(item.release, item.platform)
-        self._materialise(["wheels"], {"wheels": {"pythons": pythons}}, partition=key, failed_attempts_are_results=True)
+        self._materialise(
+            ["wheels"], {"wheels": {"pythons": pythons, "jobs": jobs}}, partition=key, failed_attempts_are_results=True
+        )
 
     def publish(self) -> tuple[Attempt, ...]:
         """Materialise `audit_log` and `simple_index`; return all attempts on record."""

@@ -12,16 +12,16 @@ from pydantic import Field
 from kiln_pipeline.core.attempts import Attempt, Outcome
 from kiln_pipeline.core.build_plan import BuildPlan, plan_for
 from kiln_pipeline.core.distributions import Release
-from kiln_pipeline.core.failures import FailureClass
 from kiln_pipeline.core.missing_wheels import missing_for
 from kiln_pipeline.core.platforms import Platform
 from kiln_pipeline.defs.assets.metadata import missing_wheels
 from kiln_pipeline.defs.partitions import partition_of, release_by_platform
 from kiln_pipeline.defs.presentation import OWNERS, RunProgress, failure, lineage, preview, sdist_urls
-from kiln_pipeline.errors import BuildError, KilnError, UpstreamError
-from kiln_pipeline.ports import Progress
+from kiln_pipeline.errors import KilnError
+from kiln_pipeline.ports import Progress, WheelBuilder
 from kiln_pipeline.stages import detect
 from kiln_pipeline.stages.build import build_wheel
+from kiln_pipeline.stages.build_many import build_many
 from kiln_pipeline.workspace import Workspace
 
 
@@ -30,6 +30,7 @@ class BuildConfig(dg.Config):
 
     pythons: list[str] = Field(default=[], description="Python tags such as cp311; empty means every missing one.")
     limit: int = Field(default=0, description="Build at most this many; 0 means no limit.")
+    jobs: int = Field(default=0, ge=0, description="Builds at the same time; 0 means what the host's cores and memory allow.")
 
 
 def plans(kiln: Workspace, release: Release, platform: Platform, pythons: Iterable[str] = ()) -> list[BuildPlan]:
@@ -47,39 +48,32 @@ def plans(kiln: Workspace, release: Release, platform: Platform, pythons: Iterab
     ]
 
 
-def build_all(kiln: Workspace, todo: list[BuildPlan], *, run_id: str, progress: Progress) -> tuple[list[Attempt], list[str]]:
-    """Run the plans one after the other; return the attempts and, for what this host cannot build, why."""
-    attempts: list[Attempt] = []
-    refused: list[str] = []
-    for plan in todo:
-        try:
-            builders = kiln.builders_for(plan.identifier)
-        except BuildError as error:
-            refused.append(str(error))
-            progress.step(f"cannot build {plan.release} {error}")
-            continue
-        for builder in builders:
-            try:
-                attempt = build_wheel(
-                    plan,
-                    builder=builder,
-                    upstream=kiln.upstream,
-                    inbox=kiln.inbox,
-                    signer=kiln.host_key,
-                    clock=kiln.clock,
-                    work=kiln.home / "work",
-                    progress=progress,
-                    run_id=run_id,
-                )
-            except UpstreamError as error:  # its sdist cannot be had: nothing to record, and no reason to stop the others
-                refused.append(str(error))
-                progress.step(f"cannot build {plan.release} {plan.identifier}: {error}")
-                break
-            attempts.append(attempt)
-            # an engine that answers but cannot get its image says nothing about the package: the next builder may try
-            if attempt.failure != FailureClass.ENGINE:
-                break
-    return attempts, refused
+def build_all(
+    kiln: Workspace, todo: list[BuildPlan], *, run_id: str, progress: Progress, jobs: int = 0
+) -> tuple[list[Attempt], list[str]]:
+    """Run the plans, `jobs` at the same time (0: what this host has room for).
+
+    Returns the attempts in the order of the plans and, for what this host cannot build, why.
+    """
+    signer = kiln.host_key  # made on first use: here, in one thread
+
+    def build(plan: BuildPlan, builder: WheelBuilder, said: Progress) -> Attempt:
+        return build_wheel(
+            plan,
+            builder=builder,
+            upstream=kiln.upstream,
+            inbox=kiln.inbox,
+            signer=signer,
+            clock=kiln.clock,
+            work=kiln.home / "work",
+            progress=said,
+            run_id=run_id,
+        )
+
+    built = build_many(
+        todo, builders_for=kiln.builders_for, build=build, at_once=jobs or kiln.builds_at_once(), progress=progress
+    )
+    return list(built.attempts), list(built.refused)
 
 
 def describe(kiln: Workspace, attempts: list[Attempt], refused: list[str]) -> dict[str, dg.MetadataValue | int]:
@@ -121,7 +115,9 @@ def wheels(context: dg.AssetExecutionContext, config: BuildConfig, kiln: dg.Reso
     progress = RunProgress(context.log, kiln.progress)
     try:
         todo = plans(kiln, release, platform, config.pythons)
-        attempts, refused = build_all(kiln, todo[: config.limit or None], run_id=context.run.run_id, progress=progress)
+        attempts, refused = build_all(
+            kiln, todo[: config.limit or None], run_id=context.run.run_id, progress=progress, jobs=config.jobs
+        )
     except KilnError as error:
         raise failure(error) from None
     metadata = describe(kiln, attempts, refused)
