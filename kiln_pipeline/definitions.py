@@ -17,7 +17,13 @@ def assemble(workspace: Workspace, *, automation: bool = False) -> dg.Definition
     """Return kiln's definitions over `workspace`; with `automation` schedules and sensors are on from the start."""
     return dg.Definitions(
         assets=[metadata.release_metadata, metadata.missing_wheels, wheels.wheels, publishing.audit_log, publishing.simple_index],
-        asset_checks=[checks.upstream_answers, checks.log_inclusion, checks.index_matches_log],
+        asset_checks=[
+            checks.upstream_answers,
+            checks.wheel_contents,
+            checks.provenance_complete,
+            checks.log_inclusion,
+            checks.index_matches_log,
+        ],
         jobs=[jobs.refresh, jobs.publish, jobs.build_wheel, jobs.audit],
         schedules=[schedules.hourly_refresh(automation), schedules.daily_audit(automation)],
         sensors=[

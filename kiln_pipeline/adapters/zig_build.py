@@ -19,6 +19,7 @@ from typing import cast
 from build import BuildBackendException, BuildException, ProjectBuilder
 from packaging.utils import canonicalize_name
 
+from kiln_pipeline.adapters import repair_notes
 from kiln_pipeline.adapters.build_tags import add_build_tag
 from kiln_pipeline.adapters.index_bounds import INDEX, given_out, requirement, without_proxy
 from kiln_pipeline.adapters.interpreters import Interpreter
@@ -72,7 +73,7 @@ class ZigBuild:
         with zipfile.ZipFile(built) as archive:
             extensions = extension_names(archive.namelist())
         # A wheel that lost its extensions is handed on as it is: saying so is the business of the check that follows.
-        finished = self._repair(built) if extensions else built
+        finished = self._repair_noted(built) if extensions else built
         return add_build_tag(finished, self.plan.build_number, source_date_epoch=self.plan.source_date_epoch, log=self.log)
 
     def requirements(self) -> tuple[Material, ...]:
@@ -128,6 +129,12 @@ class ZigBuild:
             *sorted(requirements),
         ]
         self._step(command, self.work, {})
+
+    def _repair_noted(self, built: Path) -> Path:
+        self._note([repair_notes.before(str(built))])
+        repaired = self._repair(built)
+        self._note(repair_notes.after(str(repaired.parent)))
+        return repaired
 
     def _repair(self, built: Path) -> Path:
         tag = f"manylinux_2_17_{platform.machine()}"

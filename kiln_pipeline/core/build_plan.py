@@ -50,6 +50,9 @@ class BuildPlan:
         return (*self.settings.constraints, *(line for line in self.strategy.constraints if _constrained(line) not in stated))
 
 
+UNREPAIRED = "unrepaired-wheel"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Material:
     """Something that went into a build (an in-toto ResourceDescriptor): a requirement, an image, an interpreter, a tool."""
@@ -57,7 +60,7 @@ class Material:
     name: str
     """For example ``Cython==0.29.37``, ``cibuildwheel==4.3.3``, ``cpython==3.11.7``, ``ziglang==0.17.1``."""
     kind: str
-    """``build-requirement``, ``tool``, ``interpreter``, ``image`` or ``sdist``."""
+    """``build-requirement``, ``tool``, ``interpreter``, ``image`` or ``sdist``; or `UNREPAIRED`, which came out of it."""
     uri: str = ""
     sha256: str = ""
 
@@ -86,6 +89,8 @@ class BuildResult:
     """The environment variables that kiln set for the build (never the host's own)."""
     generated: tuple[str, ...] = ()
     """Paths in the sdist of C sources that a Cython too old for the target's Python generated, with their .pyx beside them."""
+    unrepaired: Material | None = None
+    """The wheel before auditwheel or delocate; None when the build did not come so far, or needs no repair."""
 
 
 def build_number(release: Release, identifier: BuildIdentifier, attempts: Sequence[Attempt]) -> int:

@@ -1,7 +1,7 @@
 """A software bill of materials of what the repair step bundled into a wheel: CycloneDX in ``.dist-info/sboms`` (PEP 770).
 
-Each bundled library is listed as the file it is, with its sha256. Which distribution's package it is of, and that package's
-version, is what auditwheel knows at repair time and writes beside ours (``auditwheel.cdx.json``).
+Each bundled library is listed as the file it is, with its sha256, and with the package of the system that it was copied from, its
+version and its licence, where the package manager knew them when the wheel was repaired (`core.repair_log`).
 Specifications: https://peps.python.org/pep-0770/, https://cyclonedx.org/docs/1.5/json/. Bytes in, bytes out.
 """
 
@@ -9,12 +9,16 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from urllib.parse import quote
 
+from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
 from packaging.utils import parse_wheel_filename
 
+from kiln_pipeline.core.repair_log import Origin
 from kiln_pipeline.core.strict_json import canonical
 
+_NOWHERE: Mapping[str, Origin] = MappingProxyType({})
 NAME = "sboms/kiln.cdx.json"
 """Where it is, below ``.dist-info``."""
 _BUNDLED = re.compile(r"(?:^|/)(?:[^/]*\.libs|\.dylibs)/[^/]+$")
@@ -35,6 +39,8 @@ class BundledLibrary:
     abi: str
     """The version in its filename, which is that of its interface, not of its release; empty when there is none."""
     sha256: str
+    origin: Origin | None = None
+    """The package that it was copied from; None where none owns it."""
 
 
 def bundled_paths(members: Iterable[str]) -> tuple[str, ...]:
@@ -42,14 +48,25 @@ def bundled_paths(members: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(path for path in members if _BUNDLED.search(path) and _LIBRARY.fullmatch(path.rpartition("/")[2])))
 
 
-def bundled_libraries(files: Mapping[str, bytes]) -> tuple[BundledLibrary, ...]:
-    """Return what is to be said of the bundled libraries among `files` (path in the wheel -> bytes), sorted by path."""
+def bundled_libraries(files: Mapping[str, bytes], origins: Mapping[str, Origin] = _NOWHERE) -> tuple[BundledLibrary, ...]:
+    """Return what is to be said of the bundled libraries among `files` (path in the wheel -> bytes), sorted by path.
+
+    `origins` are by filename, as in `core.repair_log`.
+    """
     found: list[BundledLibrary] = []
     for path in bundled_paths(files):
-        match = _LIBRARY.fullmatch(path.rpartition("/")[2])
+        filename = path.rpartition("/")[2]
+        match = _LIBRARY.fullmatch(filename)
         assert match is not None
-        sha256 = hashlib.sha256(files[path]).hexdigest()
-        found.append(BundledLibrary(path=path, name=match["name"], abi=match["so"] or match["dylib"] or "", sha256=sha256))
+        found.append(
+            BundledLibrary(
+                path=path,
+                name=match["name"],
+                abi=match["so"] or match["dylib"] or "",
+                sha256=hashlib.sha256(files[path]).hexdigest(),
+                origin=origins.get(filename),
+            )
+        )
     return tuple(found)
 
 
@@ -62,6 +79,7 @@ def render_sbom(filename: str, libraries: Iterable[BundledLibrary]) -> bytes:
             "type": "library",
             "bom-ref": f"file:{library.path}",
             "name": library.name,
+            **_origin(library.origin),
             "hashes": [{"alg": "SHA-256", "content": library.sha256}],
             "properties": [
                 {"name": "kiln:path", "value": library.path},
@@ -85,3 +103,16 @@ def render_sbom(filename: str, libraries: Iterable[BundledLibrary]) -> bytes:
         })
         + b"\n"
     )  # fmt: skip
+
+
+def _origin(origin: Origin | None) -> dict[str, object]:
+    """Return CycloneDX's fields for the package: an SPDX expression as one, any other text as a licence's name."""
+    if origin is None:
+        return {}
+    fields: dict[str, object] = {"version": origin.version, "purl": origin.purl}
+    if origin.license:
+        try:
+            fields["licenses"] = [{"expression": canonicalize_license_expression(origin.license)}]
+        except InvalidLicenseExpression:
+            fields["licenses"] = [{"license": {"name": origin.license}}]
+    return fields

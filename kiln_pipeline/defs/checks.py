@@ -1,13 +1,16 @@
 """Asset checks: what must hold whenever an asset has been materialised. A blocking one keeps what comes after it from running."""
 
+from collections.abc import Sequence
+
 import dagster as dg
 
 from kiln_pipeline.core.audit_log.checkpoint import VerifierKey
 from kiln_pipeline.defs.presentation import preview
 from kiln_pipeline.errors import KilnError
 from kiln_pipeline.stages import detect
-from kiln_pipeline.stages.audit import unproven
-from kiln_pipeline.stages.audit_site import expected_on_pages
+from kiln_pipeline.stages.audit import unaudited
+from kiln_pipeline.stages.audit_entry import incomplete, unproven, unsound
+from kiln_pipeline.stages.audit_site import Difference, expected_on_pages
 from kiln_pipeline.stages.verify import compare_index_with_log
 from kiln_pipeline.workspace import Workspace
 
@@ -23,13 +26,32 @@ def upstream_answers(kiln: dg.ResourceParam[Workspace]) -> dg.AssetCheckResult:
     )
 
 
+# What follows looks at the attempts that the nightly audit has not read yet: a publish costs in proportion to what is new.
+
+
 @dg.asset_check(
-    asset="audit_log", blocking=True, description="The provenance file of every wheel proves its entry in the log as it is now."
+    asset="audit_log", blocking=True, description="Every new wheel is, to the byte, what its signed statement and its recipe say."
+)
+def wheel_contents(kiln: dg.ResourceParam[Workspace]) -> dg.AssetCheckResult:
+    return _result(unsound(kiln.site, _log_key(kiln), unaudited(kiln.state, kiln.attempts())))
+
+
+@dg.asset_check(
+    asset="audit_log",
+    blocking=True,
+    description="Every new attempt's statement names and hashes all that went into it, and its build log is there.",
+)
+def provenance_complete(kiln: dg.ResourceParam[Workspace]) -> dg.AssetCheckResult:
+    return _result(incomplete(kiln.site, _log_key(kiln), unaudited(kiln.state, kiln.attempts())))
+
+
+@dg.asset_check(
+    asset="audit_log",
+    blocking=True,
+    description="The provenance file of every new wheel proves its entry in the log as it is now.",
 )
 def log_inclusion(kiln: dg.ResourceParam[Workspace]) -> dg.AssetCheckResult:
-    found = unproven(kiln.site, str(VerifierKey.of(kiln.log_key)), kiln.attempts())
-    rows = [{"file": key, "reason": reason} for key, reason in found]
-    return dg.AssetCheckResult(passed=not rows, metadata={"unproven": preview(rows, "file", "reason") if rows else "none"})
+    return _result(unproven(kiln.site, _log_key(kiln), unaudited(kiln.state, kiln.attempts())))
 
 
 @dg.asset_check(
@@ -41,5 +63,13 @@ def index_matches_log(kiln: dg.ResourceParam[Workspace]) -> dg.AssetCheckResult:
         differences = compare_index_with_log(kiln.site, attempts, projects)
     except KilnError as error:
         differences = [("simple/", f"{error}; `kiln index check --mend` writes altered and missing pages anew")]
-    rows = [{"file": name, "difference": text} for name, text in differences]
+    return _result(differences)
+
+
+def _log_key(kiln: Workspace) -> str:
+    return str(VerifierKey.of(kiln.log_key))
+
+
+def _result(found: Sequence[Difference]) -> dg.AssetCheckResult:
+    rows = [{"file": key, "difference": text} for key, text in found]
     return dg.AssetCheckResult(passed=not rows, metadata={"differences": preview(rows, "file", "difference") if rows else "none"})

@@ -5,24 +5,22 @@ again within a week of daily runs; a full one reads all of it. That no file is g
 at whole in each run. How far it came is noted after each bundle of the log: one that was cut off goes on from there.
 """
 
-import hashlib
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from kiln_pipeline.core import site_layout
 from kiln_pipeline.core.attempts import Attempt
-from kiln_pipeline.core.audit_log.checkpoint import VerifierKey, open_checkpoint
+from kiln_pipeline.core.audit_log.checkpoint import VerifierKey
 from kiln_pipeline.core.audit_log.entries import LegacyEntry, parse_any_entry
-from kiln_pipeline.core.audit_log.merkle import leaf_hash, tree_root
+from kiln_pipeline.core.audit_log.merkle import tree_root
 from kiln_pipeline.core.audit_log.tiles import WIDTH, TileReader
-from kiln_pipeline.core.provenance.statement import claim_of
-from kiln_pipeline.core.provenance.wheel_bundle import open_recorded, parse_bundle, verify_bundle
+from kiln_pipeline.core.provenance.wheel_bundle import open_recorded
 from kiln_pipeline.core.strict_json import Table, canonical, parse
-from kiln_pipeline.core.wheel_contents import read_wheel
 from kiln_pipeline.errors import ObjectNotFound, VerificationError
 from kiln_pipeline.ports import ObjectStore, Progress
 from kiln_pipeline.stages.append import LAST_CHECKPOINT
+from kiln_pipeline.stages.audit_entry import check_provenance, check_wheel_file, get_recorded, open_site_log, same_hash
 from kiln_pipeline.stages.audit_site import Difference, compare_files, compare_pages, compare_readme
 from kiln_pipeline.stages.record import load_attempts
 
@@ -75,7 +73,7 @@ def audit(
     mark = _read_mark(state)
     if not (mark.size or state.exists(LAST_CHECKPOINT) or site.exists(site_layout.CHECKPOINT)):
         return AuditReport(size=0, read=0, verified=0, differences=tuple(compare_files(site, ())))
-    key, reader = _open(site, log_key)
+    key, reader = open_site_log(site, log_key)
     if mark.size > reader.size or (mark.size and tree_root(mark.size, reader.node).hex() != mark.root):
         reason = f"the log of {reader.size} entries does not continue the one of {mark.size} that was audited before"
         raise VerificationError(subject="audit log", reason=reason, hint="it was rolled back, rewritten or forked")
@@ -87,27 +85,6 @@ def audit(
     found = tuple(sorted((dict(others) | dict(run.differences)).items()))
     progress.step(f"audit: {run.read} of {reader.size} entries read, {len(found)} differences")
     return AuditReport(size=reader.size, read=run.read, verified=run.mark.size, differences=found)
-
-
-def unproven(site: ObjectStore, log_key: str, attempts: Sequence[Attempt]) -> tuple[Difference, ...]:
-    """Return (key, reason) for each published wheel whose entry its provenance file does not prove to be in the log as it is."""
-    published = [attempt for attempt in attempts if attempt.wheel]
-    if not published:
-        return ()
-    key, reader = _open(site, log_key)
-    found: list[Difference] = []
-    for attempt in published:
-        try:
-            _check_provenance(attempt, site, key, reader)
-        except VerificationError as error:
-            found.append((site_layout.wheel_provenance(attempt.wheel), str(error)))
-    return tuple(found)
-
-
-def _open(site: ObjectStore, log_key: str) -> tuple[VerifierKey, TileReader]:
-    key = VerifierKey.parse(log_key)
-    checkpoint = open_checkpoint(_get(site, site_layout.CHECKPOINT), key)
-    return key, TileReader(checkpoint.size, checkpoint.root, lambda name: _get(site, name))
 
 
 class _Run:
@@ -175,7 +152,7 @@ class _Run:
             return
         key = site_layout.attempt_statement(entry.statement)
         with _doubting(key):
-            statement = open_recorded(_get(self._site, key), entry, self._key)
+            statement = open_recorded(get_recorded(self._site, key), entry, self._key)
             if self._attempts.get(index) != (attempt := replace(statement.attempt, index=index)):
                 raise VerificationError(
                     subject="attempts.parquet", reason="it says something else", hint="delete it: it is derived"
@@ -185,17 +162,14 @@ class _Run:
             return
         key = site_layout.wheel(attempt.wheel)
         with _doubting(key):
-            wheel = _get(self._site, key)
-            _same_hash(wheel, attempt.wheel_sha256)
-            if claim_of(read_wheel(attempt.wheel, wheel)) != statement.wheel:
-                raise VerificationError(subject=attempt.wheel, reason="its statement says something else than the wheel")
+            check_wheel_file(attempt, statement, self._site)
         self._check_hash(site_layout.wheel_metadata(attempt.wheel), attempt.metadata_sha256)
         with _doubting(site_layout.wheel_provenance(attempt.wheel)):
-            _check_provenance(attempt, self._site, self._key, self._reader)
+            check_provenance(attempt, self._site, self._key, self._reader)
 
     def _check_hash(self, key: str, sha256: str) -> None:
         with _doubting(key):
-            _same_hash(_get(self._site, key), sha256)
+            same_hash(get_recorded(self._site, key), sha256)
 
 
 class _Doubt(Exception):
@@ -214,31 +188,10 @@ def _doubting(key: str) -> Generator[None]:
         raise _Doubt(key, error.reason) from error
 
 
-def _check_provenance(attempt: Attempt, site: ObjectStore, key: VerifierKey, reader: TileReader) -> None:
-    """Check that a wheel's provenance file is of its attempt, and proves an entry that is where it says in the log as it is."""
-    name = site_layout.wheel_provenance(attempt.wheel)
-    bundle = parse_bundle(_get(site, name), name)
-    verified = verify_bundle(bundle, key)
-    if replace(verified.statement.attempt, index=bundle.index) != attempt:
-        raise VerificationError(subject=name, reason="it is of another attempt than the log's entry")
-    if bundle.index >= reader.size or reader.node(0, bundle.index) != leaf_hash(bundle.entry):
-        raise VerificationError(subject=name, reason=f"the log has another entry {bundle.index}")
-    then = verified.checkpoint
-    if then.size > reader.size or tree_root(then.size, reader.node) != then.root:
-        raise VerificationError(subject=name, reason=f"the log does not continue the checkpoint of {then.size} entries in it")
-
-
-def _same_hash(data: bytes, sha256: str) -> None:
-    found = hashlib.sha256(data).hexdigest()
-    if found != sha256:
-        raise VerificationError(subject=sha256, reason=f"its sha256 is {found}, and the log has {sha256}")
-
-
-def _get(site: ObjectStore, key: str) -> bytes:
-    try:
-        return site.get(key)
-    except ObjectNotFound as error:
-        raise VerificationError(subject=key, reason="it is gone", hint="restore it from a backup") from error
+def unaudited(state: ObjectStore, attempts: Sequence[Attempt]) -> tuple[Attempt, ...]:
+    """Return the attempts that no audit has read yet: what the checks before a publish look at, whatever the log's length."""
+    size = _read_mark(state).size
+    return tuple(attempt for attempt in attempts if attempt.index >= size)
 
 
 def _read_mark(state: ObjectStore) -> _Watermark:

@@ -1,5 +1,6 @@
 """The cibuildwheel builder: what it refuses, what it reads from a log, and real builds in a container."""
 
+import json
 import os
 import re
 import subprocess
@@ -138,6 +139,13 @@ def test_system_packages_and_constraints_make_pyyaml_whole(
     facts = read_wheel(result.wheel.name, result.wheel.read_bytes())
     check_wheel(facts, plan)
     assert facts.extensions == ("yaml._yaml",)
+    assert result.unrepaired is not None
+    assert result.unrepaired.name.endswith("-cp311-cp311-linux_x86_64.whl")
+    with zipfile.ZipFile(result.wheel) as archive:
+        (sbom,) = (json.loads(archive.read(name)) for name in archive.namelist() if name.endswith("/sboms/kiln.cdx.json"))
+    (yaml,) = (component for component in sbom["components"] if component["name"] == "libyaml-0")
+    assert re.match(r"pkg:(deb|rpm)/[a-z]+/libyaml[-0-9]*@0\.[\w.+-]+\?arch=(amd64|x86_64)", yaml["purl"])
+    assert yaml["version"].startswith("0.")
 
 
 @pytest.mark.slow

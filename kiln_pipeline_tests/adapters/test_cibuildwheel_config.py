@@ -4,16 +4,36 @@ import os
 import shlex
 import subprocess
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from kiln_pipeline.adapters.cibuildwheel_config import before_all, build_environment, config_text, engine_setting
+from kiln_pipeline.core.build_plan import BuildPlan
 from kiln_pipeline.core.recipes import BuildSettings
 from kiln_pipeline_tests.builds import MARKUPSAFE, plan_of
 
 ENDPOINT = "https://files.example.org/simple/"
 PACKAGES = {"apt": ("libyaml-dev",), "dnf": ("libyaml-devel",), "apk": ("yaml-dev",), "brew": ("libyaml",)}
+
+
+def config_of(plan: BuildPlan, *, environment: Mapping[str, str]) -> str:
+    return config_text(plan, version="4.3.3", environment=environment, constraints_in_container=True, repair_notes="/notes.py")
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"repair-wheel-command": ""},
+        {"linux": {"repair-wheel-command": []}},
+        {"overrides": [{"select": "cp31*", "repair-wheel-command": ""}]},
+    ],
+)
+def test_a_recipe_without_a_repair_step_gets_none(table: dict[str, object]) -> None:
+    """cibuildwheel takes any command for the whole step: notes alone would leave no wheel."""
+    plan = plan_of(MARKUPSAFE, settings=BuildSettings(cibuildwheel=table))
+    assert "/notes.py" not in config_of(plan, environment={})
 
 
 def test_the_recipes_table_is_written_verbatim_and_kilns_own_comes_last() -> None:
@@ -32,14 +52,26 @@ def test_the_recipes_table_is_written_verbatim_and_kilns_own_comes_last() -> Non
         "skip-repair": True,
     }
     plan = plan_of(MARKUPSAFE, settings=BuildSettings(cibuildwheel=table))
-    text = config_text(plan, version="4.3.3", environment={"PYTHONHASHSEED": "0"}, constraints_in_container=True)
+    text = config_of(plan, environment={"PYTHONHASHSEED": "0"})
     own = {
         "select": "*",
         "inherit": {"environment": "append", "before-all": "prepend", "before-build": "prepend"},
         "before-build": "python -V",
         "environment": "PYTHONHASHSEED=0",
     }
-    expected = {**table, "overrides": [{"select": "cp31*", "test-command": "pytest"}, own]}
+    notes = [
+        {
+            "select": "*",
+            "inherit": {"repair-wheel-command": "prepend"},
+            "repair-wheel-command": "python -I -S /notes.py before {wheel}",
+        },
+        {
+            "select": "*",
+            "inherit": {"repair-wheel-command": "append"},
+            "repair-wheel-command": "python -I -S /notes.py after {dest_dir}",
+        },
+    ]
+    expected = {**table, "overrides": [{"select": "cp31*", "test-command": "pytest"}, own, *notes]}
     assert tomllib.loads(text) == {"tool": {"cibuildwheel": expected}}
 
 
@@ -48,8 +80,8 @@ def test_values_of_an_ad_hoc_run_reach_the_build_letter_by_letter() -> None:
     nasty = "a 'b' \"c\" $HOME `id` \\ $(id)"
     plan = plan_of(MARKUPSAFE, environment={"X": nasty})
     environment = build_environment(plan, endpoint=ENDPOINT, constraints_file="/c")
-    table = tomllib.loads(config_text(plan, version="4.3.3", environment=environment, constraints_in_container=True))
-    script = f"{table['tool']['cibuildwheel']['overrides'][-1]['environment']} printenv X"
+    table = tomllib.loads(config_of(plan, environment=environment))
+    script = f"{table['tool']['cibuildwheel']['overrides'][0]['environment']} printenv X"
     answer = subprocess.run(["bash", "-c", script], env={"PATH": os.defpath}, capture_output=True, check=True, text=True)
     assert answer.stdout == f"{nasty}\n"
 

@@ -11,6 +11,7 @@ import pytest
 
 from kiln_pipeline.adapters.build_tags import add_build_tag
 from kiln_pipeline.adapters.wheel_sbom import add_sbom
+from kiln_pipeline.core.repair_log import Origin
 from kiln_pipeline.core.sbom import BundledLibrary, bundled_libraries
 from kiln_pipeline.core.wheel_contents import read_wheel
 from kiln_pipeline.errors import BuildError
@@ -60,13 +61,32 @@ def test_bundled_libraries_are_known_by_name_and_hash():
     )
 
 
+@pytest.mark.parametrize(
+    ("stated", "licenses"),
+    [
+        ("mit", [{"expression": "MIT"}]),
+        ("GPLv3+ with exceptions", [{"license": {"name": "GPLv3+ with exceptions"}}]),
+        ("", None),
+    ],
+)
+def test_a_library_carries_its_packages_version_and_licence(tmp_path: Path, stated: str, licenses: object):
+    """As the log names them; a licence that is no SPDX expression is told in its own words."""
+    wheel = repaired(tmp_path)
+    origin = Origin(package="libyaml", version="0.2.5-1", license=stated, purl="pkg:rpm/almalinux/libyaml@0.2.5-1?arch=x86_64")
+    add_sbom(wheel, source_date_epoch=EPOCH, origins={"libyaml-0-2ba5e3c1.so.2.0.9": origin})
+    with zipfile.ZipFile(wheel) as archive:
+        sbom = json.loads(archive.read("pyyaml-5.4.1.dist-info/sboms/kiln.cdx.json"))
+    (yaml,) = (item for item in sbom["components"] if item["bom-ref"] == "file:pyyaml.libs/libyaml-0-2ba5e3c1.so.2.0.9")
+    assert (yaml["version"], yaml["purl"], yaml.get("licenses")) == (origin.version, origin.purl, licenses)
+
+
 def test_a_wheel_that_bundles_lists_it_and_is_still_sound(tmp_path: Path):
     """Twice the same bytes, also through the build tag; and a second time over its own result."""
     for folder in ("one", "two"):
         wheel = repaired(tmp_path / folder)
-        assert add_sbom(wheel, source_date_epoch=EPOCH)
+        assert add_sbom(wheel, source_date_epoch=EPOCH, origins={})
         once = wheel.read_bytes()
-        assert add_sbom(wheel, source_date_epoch=EPOCH)
+        assert add_sbom(wheel, source_date_epoch=EPOCH, origins={})
         assert wheel.read_bytes() == once
         read_wheel(wheel.name, once)
         (tmp_path / f"{folder}.log").touch()
@@ -85,7 +105,7 @@ def test_a_wheel_that_bundles_lists_it_and_is_still_sound(tmp_path: Path):
 def test_a_wheel_that_bundles_nothing_is_left_alone(tmp_path: Path):
     wheel = repaired(tmp_path / "plain", {"yaml/_yaml.so": b"\x7fELF"})
     before = wheel.read_bytes()
-    assert not add_sbom(wheel, source_date_epoch=EPOCH)
+    assert not add_sbom(wheel, source_date_epoch=EPOCH, origins={})
     assert wheel.read_bytes() == before
 
 
@@ -93,5 +113,5 @@ def test_what_is_no_wheel_is_an_error(tmp_path: Path):
     broken = tmp_path / "pyyaml-5.4.1-cp311-cp311-manylinux_2_17_x86_64.whl"
     broken.write_bytes(b"PK")
     with pytest.raises(BuildError, match="bill of materials"):
-        add_sbom(broken, source_date_epoch=EPOCH)
+        add_sbom(broken, source_date_epoch=EPOCH, origins={})
     assert [path.name for path in tmp_path.iterdir()] == [broken.name]

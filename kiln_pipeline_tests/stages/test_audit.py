@@ -13,7 +13,8 @@ from kiln_pipeline.core.audit_log.merkle import EMPTY_ROOT
 from kiln_pipeline.core.distributions import ProjectPage
 from kiln_pipeline.core.simple_index.render import root_json
 from kiln_pipeline.errors import VerificationError
-from kiln_pipeline.stages.audit import PROGRESS, AuditReport, audit, unproven
+from kiln_pipeline.stages.audit import PROGRESS, AuditReport, audit
+from kiln_pipeline.stages.audit_entry import unproven
 from kiln_pipeline.stages.detect import refresh
 from kiln_pipeline.stages.record import load_attempts, record
 from kiln_pipeline_tests.audit_samples import FAILURE, HOSTS, LOG, Silent, put_bundle, sample_bundle, sample_plan

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 from kiln_pipeline.core.hosts import Host, admitted
+from kiln_pipeline.core.provenance.completeness import gaps
 from kiln_pipeline.core.provenance.dsse import key_id, open_envelope, unverified_payload
 from kiln_pipeline.core.provenance.statement import Statement, WheelClaim, claim_of, parse_statement
 from kiln_pipeline.core.wheel_contents import WheelFacts, check_wheel, read_wheel
@@ -39,8 +40,8 @@ def check_attempt_bundle(bundle_id: str, files: Mapping[str, bytes], hosts: Mapp
     """Verify a bundle's files (name -> bytes) against the enrolled hosts, by name.
 
     In order: the id is the statement's hash; the host that the statement names is enrolled for the platform, not revoked, and
-    has signed; the log is the one that was hashed; the wheel is the one of the statement, and what the plan asked for. Raises
-    `VerificationError`.
+    has signed; its statement leaves nothing open (`core.provenance.completeness`); the log is the one that was hashed; the wheel
+    is the one of the statement, and what the plan asked for. Raises `VerificationError`.
     """
     envelope = files[ATTESTATION]
     if bundle_id_of(envelope) != bundle_id:
@@ -48,6 +49,8 @@ def check_attempt_bundle(bundle_id: str, files: Mapping[str, bytes], hosts: Mapp
     claimed = parse_statement(unverified_payload(envelope)).attempt
     host_key = admitted(hosts, claimed.host, claimed.identifier).public_key
     statement = parse_statement(open_envelope(envelope, keys={key_id(host_key): host_key}, required=[key_id(host_key)]))
+    if open_questions := gaps(statement):
+        raise _error(bundle_id, f"its provenance is not complete: {'; '.join(open_questions)}")
     log = _only_log(bundle_id, files, statement)
     if statement.wheel is None:
         return CheckedAttempt(statement=statement, host_key=host_key, log=log)

@@ -9,11 +9,10 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import cast
 from urllib.parse import quote
 
 from kiln_pipeline.core.attempts import Attempt, Outcome
-from kiln_pipeline.core.build_plan import BuildPlan, BuildResult, Failure, Material
+from kiln_pipeline.core.build_plan import UNREPAIRED, BuildPlan, BuildResult, Failure, Material
 from kiln_pipeline.core.ladder import RungOutcome
 from kiln_pipeline.core.provenance.parameters import external_parameters, read_external_parameters
 from kiln_pipeline.core.provenance.strategy_record import read_strategy_record, strategy_fields, strategy_record
@@ -65,6 +64,8 @@ class Statement:
     """The rung that made the wheel, or whose failure this is. Statements from before time travel are of plain builds."""
     rungs: tuple[RungOutcome, ...] = ()
     """Every rung that was tried, in order; empty in statements from before time travel."""
+    unrepaired: Material | None = None
+    """The wheel before its repair, as the build backend made it; None where no repair step was reached or needed."""
 
 
 def claim_of(wheel: WheelFacts) -> WheelClaim:
@@ -107,9 +108,11 @@ def build_statement(
         raise ValueError("an attempt has either a wheel or a failure")
     claim = claim_of(wheel) if wheel is not None else None
     subject = (claim.filename, claim.sha256) if claim else (plan.sdist.filename, plan.sdist.sha256)
-    byproducts = [{"digest": {"sha256": log_sha256}, "name": LOG_NAME}]
+    byproducts = [(LOG_NAME, log_sha256)]
+    if result.unrepaired:
+        byproducts.append((result.unrepaired.name, result.unrepaired.sha256))
     if claim:
-        byproducts.append({"digest": {"sha256": claim.metadata_sha256}, "name": f"{claim.filename}.metadata"})
+        byproducts.append((f"{claim.filename}.metadata", claim.metadata_sha256))
     payload = canonical({
         "_type": STATEMENT_TYPE,
         "subject": [{"digest": {"sha256": subject[1]}, "name": subject[0]}],
@@ -126,7 +129,7 @@ def build_statement(
                 "metadata": {
                     "invocationId": run_id, "startedOn": format_time(started), "finishedOn": format_time(finished),
                 },
-                "byproducts": byproducts,
+                "byproducts": [{"digest": {"sha256": sha256}, "name": name} for name, sha256 in byproducts],
             },
             "kiln_attempt": {
                 "outcome": Outcome.SUCCEEDED if claim else Outcome.FAILED,
@@ -176,7 +179,8 @@ def parse_statement(payload: bytes) -> Statement:
     top.exactly("subject", [{"digest": {"sha256": wheel.sha256}, "name": wheel.filename}] if wheel
                 else [{"digest": {"sha256": sdist.sha256}, "name": sdist.name}])  # fmt: skip
     run.table("builder", fields={"id"}).exactly("id", _builder_id(own.text("host"), own.text("builder")))
-    attempt = _read_attempt(payload, plan, own, run, wheel, failure)
+    log_sha256, unrepaired = _read_byproducts(run, wheel)
+    attempt = _read_attempt(payload, plan, own, run, wheel, failure, log_sha256)
     return Statement(
         attempt=attempt,
         plan=plan,
@@ -188,6 +192,7 @@ def parse_statement(payload: bytes) -> Statement:
         wheel=wheel,
         strategy=strategy,
         rungs=rungs,
+        unrepaired=unrepaired,
     )
 
 
@@ -237,7 +242,13 @@ def _read_claim(own: Table) -> WheelClaim | None:
 
 
 def _read_attempt(
-    payload: bytes, plan: BuildPlan, own: Table, run: Table, wheel: WheelClaim | None, failure: Table | None
+    payload: bytes,
+    plan: BuildPlan,
+    own: Table,
+    run: Table,
+    wheel: WheelClaim | None,
+    failure: Table | None,
+    log_sha256: str,
 ) -> Attempt:
     times = run.table("metadata", fields={"invocationId", "startedOn", "finishedOn"})
     if times.time("finishedOn") < times.time("startedOn"):
@@ -259,18 +270,20 @@ def _read_attempt(
         requires_python=wheel.requires_python if wheel else "",
         failure=failure.text("class") if failure else "",
         proof=failure.text("proof") if failure else "",
-        log_sha256=_read_byproducts(run, wheel),
+        log_sha256=log_sha256,
         statement_sha256=hashlib.sha256(payload).hexdigest(),
     )
 
 
-def _read_byproducts(run: Table, wheel: WheelClaim | None) -> str:
-    """Return the log's sha256; the wheel's metadata file is the only other byproduct."""
-    log, *others = run.tables("byproducts", fields={"digest", "name"}) or (
-        Table({}, run.subject, fields=None, path="byproducts"),
-    )
-    log.exactly("name", LOG_NAME)
-    expected = [{"digest": {"sha256": wheel.metadata_sha256}, "name": f"{wheel.filename}.metadata"}] if wheel else []
-    if [cast("object", other.plain()) for other in others] != expected:
-        raise run.error("byproducts", "does not name the wheel's metadata file as the wheel's record does")
-    return log.table("digest", fields={"sha256"}).sha256("sha256")
+def _read_byproducts(run: Table, wheel: WheelClaim | None) -> tuple[str, Material | None]:
+    """Return the log's sha256 and the wheel before its repair; a wheel's metadata file is the only other byproduct."""
+    rows = run.tables("byproducts", fields={"digest", "name"})
+    found = [(row.text("name"), row.table("digest", fields={"sha256"}).sha256("sha256")) for row in rows]
+    metadata = [(f"{wheel.filename}.metadata", wheel.metadata_sha256)] if wheel else []
+    before = [pair for pair in found[1:2] if pair[0].endswith(".whl")]
+    if [name for name, _ in found[:1]] != [LOG_NAME] or found[1:] != [*before, *metadata]:
+        raise run.error(
+            "byproducts", "are not the log, the wheel before its repair and the metadata file, as the wheel's record has it"
+        )
+    unrepaired = [Material(name=name, kind=UNREPAIRED, sha256=sha256) for name, sha256 in before]
+    return found[0][1], unrepaired[0] if unrepaired else None

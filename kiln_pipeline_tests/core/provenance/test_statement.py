@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from kiln_pipeline.core.attempts import Attempt, Outcome
-from kiln_pipeline.core.build_plan import BuildPlan, BuildResult, Failure
+from kiln_pipeline.core.build_plan import UNREPAIRED, BuildPlan, BuildResult, Failure, Material
 from kiln_pipeline.core.ladder import RungOutcome
 from kiln_pipeline.core.provenance.page_statement import PageStatement, page_statement, read_page_statement
 from kiln_pipeline.core.provenance.statement import build_statement, claim_of, parse_statement, read_statement
@@ -43,11 +43,12 @@ def statement(
     host: str = "mac 1",
     plan: BuildPlan = PLAN,
     rungs: tuple[RungOutcome, ...] = (),
+    result: BuildResult = RESULT,
 ) -> bytes:
     return build_statement(
         plan=plan,
         rungs=rungs,
-        result=RESULT,
+        result=result,
         wheel=wheel,
         failure=failure,
         log_sha256="4" * 64,
@@ -113,6 +114,15 @@ def test_the_ladder_is_told_whole():
     plan = replace(PLAN, strategy=STRATEGY, settings=replace(PLAN.settings, time_travel="2023-06-01", ladder=(Rung.LATEST,)))
     parsed = parse_statement(statement(plan=plan, rungs=RUNGS))
     assert (parsed.strategy, parsed.rungs, parsed.plan) == (STRATEGY, RUNGS, replace(plan, strategy=Strategy()))
+
+
+def test_the_wheel_before_its_repair_is_a_byproduct():
+    """Of a success and of a failed repair alike; statements without one are read as before."""
+    before = Material(name="wrapt-1.14.0-cp311-cp311-macosx_10_9_universal2.whl", kind=UNREPAIRED, sha256="5" * 64)
+    for outcome in ({"wheel": WHEEL}, {"wheel": None, "failure": FAILURE}):
+        parsed = parse_statement(statement(**outcome, result=replace(RESULT, unrepaired=before)))
+        assert (parsed.unrepaired, parsed.attempt.log_sha256) == (before, "4" * 64)
+        assert parse_statement(statement(**outcome)).unrepaired is None
 
 
 def test_statements_from_before_time_travel_are_of_plain_builds():
