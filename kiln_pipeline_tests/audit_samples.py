@@ -61,6 +61,7 @@ FAILURE = Failure(failure_class="compile", proof="wrapt.c:1: error: 'é' \udc80"
 MATERIALS = (
     Material(name="Cython==0.29.37", kind="build-requirement", uri="https://files.example.org/Cython.whl", sha256="a" * 64),
     Material(name="cibuildwheel==4.3.3", kind="tool"),
+    Material(name="cpython==3.11.7", kind="interpreter"),
 )
 
 

@@ -172,7 +172,11 @@ class ScriptedBuilder:
     def build(self, plan: BuildPlan, sdist: Path, *, work: Path, log: Path) -> BuildResult:
         self.built.append(plan)
         log.write_text(f"building {plan.release} for {plan.identifier}\n")
-        materials = (Material(name="setuptools==80.0.0", kind="build-requirement", sha256="0" * 64),)
+        materials = (
+            Material(name="ziglang==0.17.1", kind="tool"),
+            Material(name=f"cpython=={plan.identifier.python.version}.1", kind="interpreter"),
+            Material(name="setuptools==80.0.0", kind="build-requirement", sha256="0" * 64),
+        )
         failure = self.failures.get(str(plan.identifier))
         if failure is not None:
             return BuildResult(builder=self.name, failure=failure, materials=materials)

@@ -24,6 +24,7 @@ from kiln_pipeline.errors import BuildError, StoreError, UpstreamError
 from kiln_pipeline.ports import WheelBuilder
 from kiln_pipeline.stages import build as build_stage
 from kiln_pipeline.stages.build import build_wheel
+from kiln_pipeline_tests.audit_samples import MATERIALS
 from kiln_pipeline_tests.builds import MARKUPSAFE, PYYAML, SDISTS, plan_of
 from kiln_pipeline_tests.fakes import MemorySigner, MemoryStore, MemoryUpstream, ScriptedBuilder, make_wheel
 
@@ -52,7 +53,7 @@ class OddBuilder(ScriptedBuilder):
     def build(self, plan: BuildPlan, sdist: Path, *, work: Path, log: Path) -> BuildResult:
         log.write_text(self.log.replace("{work}", str(work)))
         (work / self.filename).write_bytes(self.data)
-        return BuildResult(builder=self.name, wheel=work / self.filename)
+        return BuildResult(builder=self.name, wheel=work / self.filename, materials=MATERIALS, command=("python", "-m", "build"))
 
 
 class BrokenBuilder(ScriptedBuilder):
