@@ -2,25 +2,34 @@
 
 Plain is the same builder without time travel and with one try: build requirements of today. The releases stand in
 success_rate.toml. The promise is twice the successes where the release is older than the Python, and no loss elsewhere.
+A success is a wheel that also loads: each of its extension modules is imported by the target's interpreter on this host, or,
+where it wants another project first, linked in full.
 
     python benchmarks/success_rate.py [--builder zig|cibuildwheel] [--sample 40] [--python cp311 …] [--report] [--folder DIR]
 
-Results are kept in DIR (default .kiln/success_rate), one JSON line per build, and builds that are on record are not repeated; so
-are the sdists, each downloaded once. `--sample N` takes N release × Python pairs, spread over the list, always the same.
+Results are kept in DIR (default .kiln/success_rate), one JSON line per build, with the logs of those that failed, and builds
+that are on record are not repeated; so are the sdists, each downloaded once. `--sample N` takes N release × Python pairs,
+spread over the list, always the same.
 """
 
 import argparse
+import gzip
 import hashlib
+import io
 import json
 import os
+import signal
+import subprocess
 import sys
 import time
 import tomllib
+import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from shutil import copyfile
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pypi_simple
@@ -30,13 +39,14 @@ from packaging.version import Version
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from kiln_pipeline.adapters.cibuildwheel import CibuildwheelBuilder
+from kiln_pipeline.adapters.interpreters import find_interpreters
 from kiln_pipeline.adapters.upstream import SimpleApiUpstream
 from kiln_pipeline.adapters.zig import ZigBuilder
 from kiln_pipeline.core.build_plan import BuildPlan
 from kiln_pipeline.core.distributions import DistributionFile, FileKind, Release
-from kiln_pipeline.core.platforms import BuildIdentifier, PythonTag
+from kiln_pipeline.core.platforms import BuildIdentifier, Floors, PythonTag
 from kiln_pipeline.core.provenance.dsse import unverified_payload
-from kiln_pipeline.core.provenance.statement import parse_statement
+from kiln_pipeline.core.provenance.statement import LOG_NAME, parse_statement
 from kiln_pipeline.core.recipes import BuildSettings
 from kiln_pipeline.core.strategies import Rung, first_release
 from kiln_pipeline.errors import KilnError
@@ -47,8 +57,30 @@ from kiln_pipeline_tests.fakes import MemorySigner, MemoryStore
 LIST = Path(__file__).with_suffix(".toml")
 PYTHONS = ("cp39", "cp310", "cp311", "cp312", "cp313")
 PLATFORM = "manylinux_x86_64"
-MODES = {"plain": BuildSettings(time_travel="latest", ladder=(Rung.LATEST,)), "kiln": BuildSettings()}
+QUICKLY = {"environment": {"CFLAGS": "-O0", "CXXFLAGS": "-O0"}}
+MODES = {
+    "plain": BuildSettings(cibuildwheel=QUICKLY, time_travel="latest", ladder=(Rung.LATEST,)),
+    "kiln": BuildSettings(cibuildwheel=QUICKLY),
+}
+"""Both without the optimiser, which decides on no success and takes most of the time."""
+FLOORS = Floors(glibc=(2, 99))
+"""How old a system a wheel must run on is the container image's doing, and not measured here."""
 GOAL = 2.0
+LOAD = """
+import ctypes, importlib, importlib.util, os, sys
+folder, *names = sys.argv[1:]
+sys.path.insert(0, folder)
+own = {name.partition(".")[0] for name in os.listdir(folder)}
+for name in names:
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] in own:
+            raise
+        found = [os.path.join(folder, *name.split(".")) + suffix for suffix in importlib.machinery.EXTENSION_SUFFIXES]
+        ctypes.CDLL(next(filter(os.path.exists, found)), os.RTLD_NOW)
+"""
+"""Imports each extension module of the wheel unpacked in a folder; one that wants a project of elsewhere is linked in full."""
 
 
 class Silent:
@@ -117,13 +149,26 @@ def sampled(found: Sequence[Pair], count: int) -> list[Pair]:
     return spread[:count] if count else spread
 
 
-def build(pair: Pair, mode: str, builder: WheelBuilder, upstream: KeptUpstream, work: Path) -> dict[str, Any]:
+def load_problem(wheel: bytes, extensions: Sequence[str], python: PythonTag) -> str:
+    """Return why an extension module of a wheel cannot be loaded by this host's `python`; empty: all can."""
+    path = next((found.path for found in find_interpreters() if found.tag == python), None)
+    if path is None:
+        sys.exit(f"install {python} on this host: its wheels are loaded here")
+    with TemporaryDirectory() as folder:
+        zipfile.ZipFile(io.BytesIO(wheel)).extractall(folder)
+        command = [path, "-I", "-c", LOAD, folder, *extensions]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    return ended.stderr.strip().rpartition("\n")[2][:300] or f"status {ended.returncode}" if ended.returncode else ""
+
+
+def build(pair: Pair, mode: str, builder: WheelBuilder, upstream: KeptUpstream, folder: Path) -> dict[str, Any]:
     """Build one wheel one way and return the result's line."""
     plan = BuildPlan(
         release=pair.release,
         identifier=BuildIdentifier.parse(f"{pair.python}-{PLATFORM}"),
         sdist=pair.sdist,
         settings=MODES[mode],
+        floors=FLOORS,
     )
     inbox, started = MemoryStore(), time.monotonic()
     attempt = build_wheel(
@@ -133,19 +178,28 @@ def build(pair: Pair, mode: str, builder: WheelBuilder, upstream: KeptUpstream, 
         inbox=inbox,
         signer=MemorySigner("benchmark"),
         clock=lambda: datetime.now(UTC),
-        work=work,
+        work=folder / "work",
         progress=Silent(),
     )
+    seconds = round(time.monotonic() - started, 1)
     statement = parse_statement(unverified_payload(inbox.get(f"{attempt.statement_sha256}/attestation.json")))
+    problem = ""
+    if statement.wheel is not None:
+        wheel = inbox.get(f"{attempt.statement_sha256}/{attempt.wheel}")
+        problem = load_problem(wheel, statement.wheel.extensions, pair.python)
+    if problem or len(statement.rungs) > 1 or not attempt.wheel:
+        log = folder / "logs" / f"{pair.key.replace(' ', '-')}-{mode}.log"
+        log.parent.mkdir(exist_ok=True)
+        log.write_bytes(gzip.decompress(inbox.get(f"{attempt.statement_sha256}/{LOG_NAME}")))
     return {
         "pair": pair.key,
         "builder": builder.name,
         "mode": mode,
         "older": pair.is_older,
-        "ok": bool(attempt.wheel),
+        "ok": bool(attempt.wheel) and not problem,
         "rungs": [f"{rung.rung}: {rung.failure_class or 'made the wheel'}" for rung in statement.rungs],
-        "proof": attempt.proof,
-        "seconds": round(time.monotonic() - started, 1),
+        "proof": problem or attempt.proof,
+        "seconds": seconds,
     }
 
 
@@ -170,6 +224,12 @@ def report(results: dict[tuple[str, str, str], dict[str, Any]], builder: str) ->
     winners = [row["rungs"][-1].partition(":")[0] for _, row in both if row["ok"]]
     for rung in Rung:
         print(f"  made by {rung}: {winners.count(rung)}")
+    unloadable = [
+        [row["pair"] for row in column if "made the wheel" in row["rungs"][-1] and not row["ok"]]
+        for column in zip(*both, strict=True)
+    ]
+    for mode, names in zip(MODES, unloadable or [[], []], strict=True):
+        print(f"  {mode} wheels that do not load (counted as failures): {', '.join(names) or 'none'}")
     seconds = [sum(row["seconds"] for row in column) for column in zip(*both, strict=True)] if both else [0, 0]
     print(f"  seconds: plain {seconds[0]:.0f}, kiln {seconds[1]:.0f}; goal for older releases: ratio {GOAL:.1f}, nothing lost")
     for plain, kiln in both:
@@ -185,6 +245,7 @@ def main() -> None:
     parser.add_argument("--report", action="store_true", help="build nothing, print the table of what is on record")
     parser.add_argument("--folder", type=Path, default=Path(".kiln/success_rate"))
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended either way, a build leaves nothing behind
     file = options.folder / "results.jsonl"
     if not options.report:
         endpoint, tools = pypi_simple.PYPI_SIMPLE_ENDPOINT, options.folder / "tools"
@@ -199,7 +260,7 @@ def main() -> None:
                 if (pair.key, builder.name, mode) in read_results(file):
                     continue
                 try:
-                    row = build(pair, mode, builder, upstream, options.folder / "work")
+                    row = build(pair, mode, builder, upstream, options.folder)
                 except KilnError as error:  # the host's or upstream's fault: no result; the next run tries again
                     print(f"{pair.key} {mode}: {error}", file=sys.stderr)
                     continue

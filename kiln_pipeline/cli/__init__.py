@@ -203,6 +203,27 @@ def explain(release: str, identifier: str, as_json: bool) -> None:
         explaining.show(console(sys.stdout), answer)
 
 
+@main.command()
+@click.argument("projects", nargs=-1, metavar="[PROJECT]…")
+@click.option("--class", "classes", multiple=True, metavar="CLASS", help="Only this class, such as missing-header. Repeatable.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON array, for programs.")
+def failures(projects: tuple[str, ...], classes: tuple[str, ...], as_json: bool) -> None:
+    """Say what the missing wheels fail for: grouped by class and by what is missing, the commonest first.
+
+    From the audit log, for what the last `kiln missing` found missing. Each group has its projects, when it is tried again, and
+    one log to read.
+    """
+    from kiln_pipeline.adapters.terminal import console
+    from kiln_pipeline.cli import failing
+
+    workspace = _workspace()
+    found = failing.groups(workspace, projects, classes)
+    if as_json:
+        click.echo(json.dumps(failing.as_dicts(found, workspace.site_url), indent=2))
+    else:
+        failing.show(console(sys.stdout), found, workspace.site_url)
+
+
 @main.command("lock-check")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(

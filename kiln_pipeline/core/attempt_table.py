@@ -36,6 +36,9 @@ SCHEMA = pa.schema(
         pa.field("failure", pa.string(), nullable=False),
         pa.field("proof", pa.string(), nullable=False),
         pa.field("log_sha256", pa.string(), nullable=False),
+        pa.field("tool", pa.string(), nullable=False),
+        pa.field("image_sha256", pa.string(), nullable=False),
+        pa.field("ladder", pa.int64(), nullable=False),
         pa.field("statement_sha256", pa.string(), nullable=False),
     ]
 )

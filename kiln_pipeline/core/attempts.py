@@ -45,6 +45,12 @@ class Attempt:
     """The log line that proves the failure class."""
     log_sha256: str = ""
     """sha256 of the gzipped log as stored under audit/logs/."""
+    tool: str = ""
+    """Pin of the builder's own tool, ``cibuildwheel==4.3.3`` or ``ziglang==0.17.1``; empty when its statement names none."""
+    image_sha256: str = ""
+    """Digest of the container image; empty without one."""
+    ladder: int = 0
+    """Version of kiln's ladder (`core.strategies.LADDER_VERSION`) that was climbed; 0 in statements from before it had one."""
     statement_sha256: str = ""
     """sha256 of the DSSE envelope's payload: the identity of the attempt."""
     index: int = -1

@@ -163,7 +163,6 @@ _SPECIFIC = (
         r"ERROR: Cannot install ",
         r"Building wheel for (?:cython|numpy|cffi) \(.*\): finished with status 'error'",
         rf"ModuleNotFoundError: No module named '(?:{_BUILD_MODULES})['.]",
-        r"needs to generate C files with Cython but it cannot",
         r"BackendUnavailable",
         r"Cython\.Compiler\.Errors\.CompileError",
     ),
@@ -212,6 +211,17 @@ _COMPILE = (
     ),
 )
 
+# A build requirement that would not install, when no compiler said more: its exception is not that of the package's setup.py.
+_REQUIREMENT = (
+    _rule(
+        FailureClass.BUILD_REQUIREMENT,
+        "a build requirement could not be installed: pin it in the recipe's constraints",
+        r"pip subprocess to install build dependencies did not run successfully",
+        r"^ *ERROR: Failed to build .* when (?:installing|getting) build dependencies",
+        r"^ *Command .*\bpip install .* failed with code \d+",
+    ),
+)
+
 # What a package says of itself, when no compiler said more.
 _PACKAGE = (
     _rule(
@@ -226,6 +236,11 @@ _PACKAGE = (
         r"^ *(?!pip\.|subprocess\.CalledProcessError|distutils\.errors\.|setuptools\._distutils|pyproject_hooks)"
         r"(?P<name>(?:[a-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Exit|NotFound|Conflict)): \S",
         r"^ *(?:AssertionError|NotImplementedError|SystemExit|KeyError)$",
+    ),
+    _rule(
+        FailureClass.BUILD_REQUIREMENT,
+        "the build wants Cython, which its sdist does not ask for",
+        r"needs to generate C files with Cython but it cannot",
     ),
     _rule(
         FailureClass.SETUP_EXCEPTION,
@@ -244,5 +259,5 @@ _PACKAGE = (
     ),
 )
 
-RULES: tuple[tuple[Rule, ...], ...] = (_HOST, _SPECIFIC, _COMPILE, _PACKAGE)
+RULES: tuple[tuple[Rule, ...], ...] = (_HOST, _SPECIFIC, _COMPILE, _REQUIREMENT, _PACKAGE)
 """Tiers of rules, the most telling first."""

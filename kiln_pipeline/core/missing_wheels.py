@@ -26,6 +26,7 @@ from kiln_pipeline.core.platforms import BuildIdentifier, Platform, cibuildwheel
 from kiln_pipeline.core.ranking import ranked
 from kiln_pipeline.core.recipes import Recipe
 from kiln_pipeline.core.retries import Standing, standing
+from kiln_pipeline.core.toolchains import Toolchains
 from kiln_pipeline.core.verdicts import RULES, Rule, Verdict, reasons
 
 _TIME = pa.timestamp("us", tz="UTC")
@@ -146,12 +147,13 @@ def _standings(case: Case, attempts: Sequence[Attempt]) -> dict[int, Standing]:
     touched = np.array([name in known for name in names], dtype=np.bool_)
     hashes = case.sdist_column("sha256")
     result: dict[int, Standing] = {}
+    toolchains = Toolchains.of(attempts)
     for row in np.flatnonzero(touched[case.release]).tolist():
         history = tried.get((*names[case.release[row]], identifiers[case.target[row]]))
         if history:
             recipe = case.recipes[case.recipe[row]]
             sha256 = hashes[row].as_py()
-            result[row] = standing(history, recipe_sha256=recipe.sha256, sdist_sha256=sha256, now=case.now)
+            result[row] = standing(history, recipe_sha256=recipe.sha256, sdist_sha256=sha256, now=case.now, toolchains=toolchains)
     return result
 
 

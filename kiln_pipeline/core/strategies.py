@@ -27,6 +27,9 @@ class Rung(StrEnum):
     """Everything of today, the sdist as it is: what a plain build does."""
 
 
+LADDER_VERSION = 1
+"""Raised with every change of the rungs or of their rules: then failures that waited for a change are tried again."""
+
 DEFAULT_LADDER = (Rung.AS_OF, Rung.REGENERATED, Rung.NEWER_SETUPTOOLS, Rung.LATEST)
 
 _FIRST_RELEASES = MappingProxyType(

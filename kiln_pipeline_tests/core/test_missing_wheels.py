@@ -17,6 +17,7 @@ from kiln_pipeline.core.missing_wheels import MISSING_SCHEMA, MissingWheel, dete
 from kiln_pipeline.core.platforms import BuildIdentifier, Floors, Platform, PythonTag
 from kiln_pipeline.core.recipes import Recipe
 from kiln_pipeline.core.simple_index.filenames import parse_filename
+from kiln_pipeline.core.strategies import LADDER_VERSION
 from kiln_pipeline.core.tags import accepted_tags
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -64,6 +65,7 @@ def attempt(identifier: str, outcome: Outcome, **fields: object) -> Attempt:
         "builder": "cibuildwheel",
         "sdist_sha256": SDIST.sha256,
         "recipe_sha256": "re" * 32,
+        "ladder": LADDER_VERSION,
     }
     return Attempt(identifier=BuildIdentifier.parse(identifier), outcome=outcome, **(values | fields))  # type: ignore[arg-type]
 
@@ -272,7 +274,7 @@ DETERMINISTIC = attempt(ARM, Outcome.FAILED, failure="compiler-error")
 
 
 def test_a_deterministic_failure_waits_for_a_change():
-    reason = "failed 2× (compiler-error), not tried again until the recipe or the sdist changes"
+    reason = "failed 2× (compiler-error), not tried again until the recipe, the sdist or the toolchain changes"
     assert judged(page(SDIST), recipe(ARM), DETERMINISTIC, DETERMINISTIC) == excluded("failed", reason)
 
 

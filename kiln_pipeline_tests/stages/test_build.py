@@ -20,6 +20,7 @@ from kiln_pipeline.core.provenance.attempt_bundle import check_attempt_bundle
 from kiln_pipeline.core.provenance.dsse import unverified_payload
 from kiln_pipeline.core.provenance.statement import read_statement
 from kiln_pipeline.core.recipes import BuildSettings
+from kiln_pipeline.core.strategies import LADDER_VERSION
 from kiln_pipeline.errors import BuildError, StoreError, UpstreamError
 from kiln_pipeline.ports import WheelBuilder
 from kiln_pipeline.stages import build as build_stage
@@ -134,6 +135,7 @@ def test_a_success_leaves_a_bundle_that_the_publisher_accepts(tmp_path: Path) ->
         wheel_size=len(data),
         metadata_sha256=hashlib.sha256(checked.metadata).hexdigest(),
         log_sha256=hashlib.sha256(files["build.log.gz"]).hexdigest(),
+        ladder=LADDER_VERSION,
         statement_sha256=name,
     )
     assert log_of(inbox)[-1] == f"kiln: SUCCEEDED {filename} sha256={attempt.wheel_sha256}"

@@ -7,7 +7,7 @@ every rung of the ladder that was tried).
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from urllib.parse import quote
 
@@ -15,9 +15,15 @@ from kiln_pipeline.core.attempts import Attempt, Outcome
 from kiln_pipeline.core.build_plan import UNREPAIRED, BuildPlan, BuildResult, Failure, Material
 from kiln_pipeline.core.ladder import RungOutcome
 from kiln_pipeline.core.provenance.parameters import external_parameters, read_external_parameters
-from kiln_pipeline.core.provenance.strategy_record import read_strategy_record, strategy_fields, strategy_record
+from kiln_pipeline.core.provenance.strategy_record import (
+    read_ladder_version,
+    read_strategy_record,
+    strategy_fields,
+    strategy_record,
+)
 from kiln_pipeline.core.strategies import Strategy
 from kiln_pipeline.core.strict_json import Table, canonical, format_time, parse_canonical
+from kiln_pipeline.core.toolchains import tool_of
 from kiln_pipeline.core.wheel_contents import WheelFacts
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
@@ -180,12 +186,18 @@ def parse_statement(payload: bytes) -> Statement:
                 else [{"digest": {"sha256": sdist.sha256}, "name": sdist.name}])  # fmt: skip
     run.table("builder", fields={"id"}).exactly("id", _builder_id(own.text("host"), own.text("builder")))
     log_sha256, unrepaired = _read_byproducts(run, wheel)
-    attempt = _read_attempt(payload, plan, own, run, wheel, failure, log_sha256)
+    found = tuple(material for material in materials if material is not None)
+    attempt = replace(
+        _read_attempt(payload, plan, own, run, wheel, failure, log_sha256),
+        tool=tool_of(own.text("builder"), (material.name for material in found if material.kind == "tool")),
+        image_sha256=next((material.sha256 for material in found if material.kind == "image"), ""),
+        ladder=read_ladder_version(own),
+    )
     return Statement(
         attempt=attempt,
         plan=plan,
         run_id=run.table("metadata", fields=None).text("invocationId"),
-        materials=tuple(material for material in materials if material is not None),
+        materials=found,
         command=internal.texts("command"),
         environment=internal.text_map("environment"),
         hint=failure.text("hint") if failure else "",

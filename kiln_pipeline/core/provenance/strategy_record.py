@@ -1,21 +1,24 @@
 """The part of a statement's ``kiln_attempt`` on how the ladder was walked: the strategy in force, every rung's outcome.
 
-Both fields came later than the format: statements without them are read as plain builds.
+These fields came later than the format: statements without them are read as plain builds, those without the ladder's version as
+of none.
 """
 
 from collections.abc import Sequence
 from dataclasses import fields
 
 from kiln_pipeline.core.ladder import RungOutcome
-from kiln_pipeline.core.strategies import Rung, Strategy
+from kiln_pipeline.core.strategies import LADDER_VERSION, Rung, Strategy
 from kiln_pipeline.core.strict_json import Table, format_time
 
 _FIELDS = {"strategy", "rungs"}
+_VERSION = "ladder"
 
 
 def strategy_record(strategy: Strategy, rungs: Sequence[RungOutcome]) -> dict[str, object]:
-    """Return the two fields as tables for `strict_json.canonical`."""
+    """Return the fields as tables for `strict_json.canonical`."""
     return {
+        _VERSION: LADDER_VERSION,
         "strategy": {
             "rung": strategy.rung,
             "cutoff": format_time(strategy.cutoff) if strategy.cutoff else "",
@@ -29,8 +32,15 @@ def strategy_record(strategy: Strategy, rungs: Sequence[RungOutcome]) -> dict[st
 
 
 def strategy_fields(own: Table) -> set[str]:
-    """Return which of the two fields a statement must have: both, or none when it is from before time travel."""
-    return _FIELDS if _FIELDS & own.plain().keys() else set()
+    """Return which of the fields a statement must have: none when it is from before time travel."""
+    present = own.plain().keys()
+    timely = _FIELDS if (_FIELDS | {_VERSION}) & present else set[str]()
+    return timely | ({_VERSION} & present)
+
+
+def read_ladder_version(own: Table) -> int:
+    """Return the version of the ladder that was climbed; 0 when the statement is from before it had one."""
+    return own.whole(_VERSION) if _VERSION in own.plain() else 0
 
 
 def read_strategy_record(own: Table) -> tuple[Strategy, tuple[RungOutcome, ...]]:

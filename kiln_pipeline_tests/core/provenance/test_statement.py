@@ -13,7 +13,7 @@ from kiln_pipeline.core.build_plan import UNREPAIRED, BuildPlan, BuildResult, Fa
 from kiln_pipeline.core.ladder import RungOutcome
 from kiln_pipeline.core.provenance.page_statement import PageStatement, page_statement, read_page_statement
 from kiln_pipeline.core.provenance.statement import build_statement, claim_of, parse_statement, read_statement
-from kiln_pipeline.core.strategies import Rung, Strategy
+from kiln_pipeline.core.strategies import LADDER_VERSION, Rung, Strategy
 from kiln_pipeline.core.strict_json import canonical, parse
 from kiln_pipeline.core.wheel_contents import WheelFacts, read_wheel
 from kiln_pipeline.errors import VerificationError
@@ -81,6 +81,8 @@ def test_a_success_reads_back_whole():
         metadata_sha256=WHEEL.metadata_sha256,
         requires_python=">=3.6",
         log_sha256="4" * 64,
+        tool="cibuildwheel==4.3.3",
+        ladder=LADDER_VERSION,
         statement_sha256=hashlib.sha256(payload).hexdigest(),
     )  # fmt: skip
 
@@ -130,7 +132,7 @@ def test_statements_from_before_time_travel_are_of_plain_builds():
     document = parse(statement(), "statement")
     own = document["predicate"]["kiln_attempt"]
     settings = document["predicate"]["buildDefinition"]["externalParameters"]["settings"]
-    for field in ("strategy", "rungs"):
+    for field in ("strategy", "rungs", "ladder"):
         del own[field]
     for field in ("time_travel", "ladder"):
         del settings[field]
