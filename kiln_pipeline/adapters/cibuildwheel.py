@@ -38,6 +38,7 @@ from kiln_pipeline.adapters.index_bounds import (
     serving,
     without_proxy,
 )
+from kiln_pipeline.adapters.patches import PatchRefused, apply_patches, patch_refused
 from kiln_pipeline.adapters.processes import Children, ProcessTimedOut, capture, passed_through, run_logged
 from kiln_pipeline.adapters.sdist_archive import BadSdist, bad_sdist, unpack_sdist
 from kiln_pipeline.adapters.tool_environments import ToolEnvironments
@@ -121,12 +122,16 @@ class CibuildwheelBuilder:
         log.touch()
         try:
             source = self._unpack(plan, sdist, work)
+            apply_patches(source, plan.settings.patches, mtime=plan.source_date_epoch, log=log)
         except BadSdist as error:
             return BuildResult(builder=self.name, failure=bad_sdist(error))
+        except PatchRefused as error:
+            return BuildResult(builder=self.name, failure=patch_refused(error))
         python = self._tools.python(f"cibuildwheel-{version}", (f"cibuildwheel=={version}",))
         regeneration = plan_regeneration(source, plan.identifier.python)
         options = ("--only", str(plan.identifier), "--output-dir", "{work}/out", "--config-file", "{work}/cibuildwheel.toml")
-        packed = sdist.name.endswith(".tar.gz") and not plan.strategy.regenerate  # anything else is handed over unpacked
+        touched = plan.strategy.regenerate or plan.settings.patches
+        packed = sdist.name.endswith(".tar.gz") and not touched  # anything else is handed over unpacked
         package, folder = (str(sdist.absolute()), work) if packed else (".", source)
         command = [python, "-m", "cibuildwheel", *(word.replace("{work}", str(work)) for word in options), package]
         with self._index(plan, regeneration, python, log) as (index, first):

@@ -100,17 +100,18 @@ def before_all(plan: BuildPlan, *, constraints_in_container: bool) -> list[str]:
     if plan.identifier.platform.family == "macosx":
         packages = plan.settings.system_packages.get("brew", ())
         return [*commands, f"HOMEBREW_NO_AUTO_UPDATE=1 brew install {shlex.join(packages)}"] if packages else commands
-    managers = {name: names for name, names in plan.settings.system_packages.items() if names and name != "brew"}
+    managers = {name: names for name, names in plan.settings.system_packages.items() if name != "brew"}
     if "dnf" in managers:
         managers.setdefault("yum", managers["dnf"])
-    if managers:
+    if any(managers.values()):
         commands.append(_install_command(managers))
     return commands
 
 
 def _install_command(managers: Mapping[str, Sequence[str]]) -> str:
     branches = [
-        f"if command -v {_PROGRAM.get(name, name)} >/dev/null; then {command.format(packages=shlex.join(managers[name]))};"
+        f"if command -v {_PROGRAM.get(name, name)} >/dev/null; then "
+        + (f"{command.format(packages=shlex.join(managers[name]))};" if managers[name] else "true;")
         for name, command in _INSTALL.items()
         if name in managers
     ]

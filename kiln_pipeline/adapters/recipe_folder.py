@@ -1,14 +1,18 @@
-"""The folder of recipes on disk: ``defaults.toml`` and ``<project>/recipe.toml``. What they may say is in `core.recipe_toml`."""
+"""The folder of recipes on disk: ``defaults.toml``, ``<project>/recipe.toml`` and ``<project>/patches/``.
+
+What they may say is in `core.recipe_toml`.
+"""
 
 import contextlib
 import os
+import re
 import tempfile
 from pathlib import Path
 
 from packaging.version import Version
 
 from kiln_pipeline.core.distributions import FileKind, ProjectPage, project_name
-from kiln_pipeline.core.recipe_toml import parse_recipes
+from kiln_pipeline.core.recipe_toml import PATCHES, parse_recipes
 from kiln_pipeline.core.recipes import Recipe
 from kiln_pipeline.errors import Problem, RecipeError, StoreError
 
@@ -16,6 +20,7 @@ DEFAULTS = "defaults.toml"
 DEMAND = "demand"
 """A folder of lock files and downloads (`adapters.demand_folder`), and no recipe unless it holds one."""
 RECIPE = "recipe.toml"
+_PATCH = re.compile(r"[a-z0-9][a-z0-9._-]*\.patch", re.ASCII)
 
 
 def load_recipes(folder: Path) -> tuple[Recipe, ...]:
@@ -26,12 +31,14 @@ def load_recipes(folder: Path) -> tuple[Recipe, ...]:
     problems: list[Problem] = []
     defaults = _read(folder / DEFAULTS, problems) if folder.is_dir() else None
     texts = {name: _read(folder / name / RECIPE, problems) for name in _project_folders(folder, problems)}
+    patches = {name: _read_patches(folder / name / PATCHES, problems) for name in texts}
     recipes: tuple[Recipe, ...] = ()
     try:
         if defaults is not None:
             recipes = parse_recipes(
                 defaults,
                 {name: text for name, text in texts.items() if text is not None},
+                patches=patches,
                 defaults_file=str(folder / DEFAULTS),
                 file_of=lambda name: str(folder / name / RECIPE),
             )
@@ -95,6 +102,19 @@ def _project_folders(folder: Path, problems: list[Problem]) -> list[str]:
             problems.append(Problem(file=str(stray), field="", message=message))
     folders = (entry for entry in entries if entry.is_dir() and not entry.name.startswith("."))
     return [entry.name for entry in folders if entry.name != DEMAND or (entry / RECIPE).exists()]
+
+
+def _read_patches(folder: Path, problems: list[Problem]) -> dict[str, str]:
+    """Return the patches of one recipe, name -> text; anything else in the folder is a problem."""
+    texts: dict[str, str] = {}
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if not _PATCH.fullmatch(path.name):
+            problems.append(
+                Problem(file=str(path), field="", message="is no patch; name it like python-3.12.patch, or remove it")
+            )
+        elif (text := _read(path, problems)) is not None:
+            texts[path.name] = text
+    return texts
 
 
 def _read(path: Path, problems: list[Problem]) -> str | None:

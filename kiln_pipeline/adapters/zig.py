@@ -15,6 +15,7 @@ from pathlib import Path
 from kiln_pipeline.adapters.cython_sources import Regeneration, plan_regeneration, regenerate
 from kiln_pipeline.adapters.index_bounds import policy_of, requirement, serving
 from kiln_pipeline.adapters.interpreters import Interpreter, find_interpreters
+from kiln_pipeline.adapters.patches import PatchRefused, patch_refused
 from kiln_pipeline.adapters.processes import Children, ProcessTimedOut, passed_through
 from kiln_pipeline.adapters.sdist_archive import BadSdist, bad_sdist
 from kiln_pipeline.adapters.tool_environments import ToolEnvironments, pip_environment
@@ -107,6 +108,8 @@ class ZigBuilder:
             wheel = build.run(sdist)
         except BadSdist as error:
             failure = bad_sdist(error)
+        except PatchRefused as error:
+            failure = patch_refused(error)
         except StepFailed:
             failure = classify(log.read_text(encoding="utf-8", errors="replace"))
         cythons = found[0].cythons if found and plan.strategy.regenerate else ()

@@ -23,6 +23,7 @@ from kiln_pipeline.adapters import repair_notes
 from kiln_pipeline.adapters.build_tags import add_build_tag
 from kiln_pipeline.adapters.index_bounds import INDEX, given_out, requirement, without_proxy
 from kiln_pipeline.adapters.interpreters import Interpreter
+from kiln_pipeline.adapters.patches import apply_patches
 from kiln_pipeline.adapters.processes import Children, ProcessTimedOut, passed_through, run_logged
 from kiln_pipeline.adapters.sdist_archive import unpack_sdist
 from kiln_pipeline.adapters.tool_environments import pip_environment
@@ -58,11 +59,12 @@ class ZigBuild:
     _reports: list[Path] = field(default_factory=list)
 
     def run(self, sdist: Path) -> Path:
-        """Build the wheel and return its path. Raises `StepFailed`, or `BadSdist`."""
+        """Build the wheel and return its path. Raises `StepFailed`, `BadSdist` or `PatchRefused`."""
         self.log.touch()
         for name in ("source", "built", "repaired", "home", "tmp"):
             (self.work / name).mkdir()
         source = unpack_sdist(sdist, self.work / "source", self.plan.release)
+        apply_patches(source, self.plan.settings.patches, mtime=self.plan.source_date_epoch, log=self.log)
         zig = self.tools.parent.parent / "lib" / f"python{_version_of(self.tools)}" / "site-packages" / "ziglang" / "zig"
         write_wrappers(self.work / "bin", python=self.tools, zig=zig, target=self._target, source=source)
         self._note_unknown_options()

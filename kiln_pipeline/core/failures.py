@@ -28,6 +28,7 @@ class FailureClass(StrEnum):
     TESTS_FAILED = "tests-failed"
     BAD_SDIST = "bad-sdist"
     BAD_WHEEL = "bad-wheel"
+    PATCH_REFUSED = "patch-refused"
     NO_INTERPRETER = "no-interpreter"
     UNKNOWN = "unknown"
 
@@ -65,6 +66,7 @@ def retry_after(failure_class: str, count: int) -> timedelta | None:
             | FailureClass.TESTS_FAILED
             | FailureClass.BAD_SDIST
             | FailureClass.BAD_WHEEL
+            | FailureClass.PATCH_REFUSED
         ):
             return None
         case _:

@@ -7,7 +7,7 @@ in `core.cibuildwheel_options`.
 import hashlib
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from types import MappingProxyType
 
@@ -17,6 +17,7 @@ from packaging.version import Version
 from kiln_pipeline.core import recipe_values as values
 from kiln_pipeline.core.cibuildwheel_options import OldestTool, read_options
 from kiln_pipeline.core.distributions import project_name
+from kiln_pipeline.core.patches import Patch, patched_files
 from kiln_pipeline.core.platforms import BuildIdentifier, Floors, Platform, PythonTag, cibuildwheel_version
 from kiln_pipeline.core.recipes import BuildSettings, Override, Recipe, SettingsLayer, admits
 from kiln_pipeline.core.strategies import Rung
@@ -24,6 +25,8 @@ from kiln_pipeline.core.toml_tables import TableReader
 from kiln_pipeline.errors import Problem, RecipeError
 
 DEFAULTS_FILE = "recipes/defaults.toml"
+PATCHES = "patches"
+"""The folder beside a recipe that holds its patches."""
 
 
 def recipe_file(folder: str) -> str:
@@ -42,29 +45,57 @@ class _Common:
     settings: BuildSettings = BuildSettings()
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Patches:
+    """The patches in a recipe's folder (name -> text): call it with a name that a table lists."""
+
+    texts: Mapping[str, str] = field(default_factory=dict[str, str])
+    used: dict[str, Patch] = field(default_factory=dict[str, Patch])
+
+    def __call__(self, name: str) -> Patch:
+        if name not in self.texts:
+            there = f"known are {', '.join(sorted(self.texts))}" if self.texts else f"the recipe has no {PATCHES}/*.patch"
+            raise ValueError(f"{name!r} is no file in {PATCHES}/; {there}")
+        patch = self.used[name] = Patch(name=name, text=self.texts[name])
+        try:
+            patched_files(patch.text)
+        except ValueError as error:
+            raise ValueError(f"{PATCHES}/{name} {error}") from None
+        return patch
+
+
 def parse_recipes(
     defaults: str,
     recipes: Mapping[str, str],
     *,
+    patches: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
     defaults_file: str = DEFAULTS_FILE,
     file_of: Callable[[str], str] = recipe_file,
 ) -> tuple[Recipe, ...]:
     """Parse ``recipes/defaults.toml`` and the recipes (folder name -> TOML text); return them sorted by project.
 
-    `defaults_file` and `file_of` say how messages name the files. Raises one `RecipeError` with every problem of every file.
+    `patches` has those of each folder (name -> text). `defaults_file` and `file_of` say how messages name the files. Raises one
+    `RecipeError` with every problem of every file.
     """
     problems: list[Problem] = []
     common = _parse_defaults(defaults, defaults_file, problems)
-    parsed = [_parse_recipe(folder, recipes[folder], file_of(folder), common, problems) for folder in sorted(recipes)]
+    beside = {folder: _Patches(texts=patches.get(folder, {})) for folder in sorted(recipes)}
+    parsed = [_parse_recipe(folder, recipes[folder], file_of(folder), common, beside[folder], problems) for folder in beside]
     if problems:
         raise RecipeError(problems)
-    texts = (f"{defaults}\n{recipes[folder]}" for folder in sorted(recipes))
+    texts = (f"{defaults}\n{recipes[folder]}{_digests(beside[folder])}" for folder in beside)
     hashed = (
         replace(recipe, text=text, sha256=hashlib.sha256(text.encode()).hexdigest())
         for recipe, text in zip(parsed, texts, strict=True)
         if recipe is not None
     )
     return tuple(sorted(hashed, key=lambda recipe: recipe.project))
+
+
+def _digests(patches: _Patches) -> str:
+    """Return a line of TOML comment for each patch in force, so that the recipe's hash covers them."""
+    lines = (f"# {PATCHES}/{name} sha256={patches.used[name].sha256}\n" for name in sorted(patches.used))
+    return "".join(("\n", *lines)) if patches.used else ""
 
 
 def _reader(text: str, file: str, problems: list[Problem]) -> TableReader | None:
@@ -82,12 +113,14 @@ def _parse_defaults(text: str, file: str, problems: list[Problem]) -> _Common:
     targets = reader.table("targets")
     targets.require("pythons", 'list the Pythons that recipes get unless they say otherwise, for example ["cp311", "cp312"]')
     targets.require("platforms", f"list some of {', '.join(Platform)}")
-    common = _read_common(reader, _Common())
+    common = _read_common(reader, _Common(), _Patches())
     reader.finish()
     return common
 
 
-def _parse_recipe(folder: str, text: str, file: str, defaults: _Common, problems: list[Problem]) -> Recipe | None:
+def _parse_recipe(
+    folder: str, text: str, file: str, defaults: _Common, patches: _Patches, problems: list[Problem]
+) -> Recipe | None:
     reader = _reader(text, file, problems)
     if reader is None:
         return None
@@ -100,9 +133,13 @@ def _parse_recipe(folder: str, text: str, file: str, defaults: _Common, problems
     prereleases = reader.flag("prereleases") or False
     demo = _read_demo(reader, versions, prereleases)
     priority = reader.integer("priority") or 0
-    common = _read_common(reader, defaults)
-    overrides = tuple(_read_override(override, common) for override in reader.tables("overrides"))
+    notes = reader.texts("notes", values.one_line) or ()
+    common = _read_common(reader, defaults, patches)
+    overrides = tuple(_read_override(override, common, patches) for override in reader.tables("overrides"))
     reader.finish()
+    unused = ", ".join(sorted(patches.texts.keys() - patches.used.keys()))
+    if unused:
+        reader.report("build", f"lists none of {PATCHES}/: {unused}; list it in patches, or remove the file")
     if len(problems) > before or project is None or reason is None:
         return None
     return Recipe(
@@ -114,6 +151,7 @@ def _parse_recipe(folder: str, text: str, file: str, defaults: _Common, problems
         floors=common.floors,
         demo=demo,
         priority=priority,
+        notes=notes,
         prereleases=prereleases,
         min_age=common.min_age,
         settings=common.settings,
@@ -139,7 +177,7 @@ def _read_demo(reader: TableReader, versions: tuple[SpecifierSet, ...], prerelea
     return tuple(map(str, demo))
 
 
-def _read_common(reader: TableReader, beneath: _Common) -> _Common:
+def _read_common(reader: TableReader, beneath: _Common, patches: _Patches) -> _Common:
     targets = reader.table("targets")
     pythons = targets.texts("pythons", PythonTag.parse)
     platforms = targets.texts("platforms", values.platform)
@@ -156,7 +194,7 @@ def _read_common(reader: TableReader, beneath: _Common) -> _Common:
         _check_targets(targets, merged)
     targets.finish()
     age = reader.text("min-age", values.age)
-    layer = _read_settings(reader, merged)
+    layer = _read_settings(reader, merged, patches)
     return replace(merged, min_age=beneath.min_age if age is None else age, settings=layer.over(beneath.settings))
 
 
@@ -188,10 +226,11 @@ def _oldest_tool(common: _Common) -> OldestTool | None:
     return OldestTool(version=str(tool), identifier=identifier) if tool else None
 
 
-def _read_settings(reader: TableReader, common: _Common) -> SettingsLayer:
+def _read_settings(reader: TableReader, common: _Common, patches: _Patches) -> SettingsLayer:
     build = reader.table("build")
     constraints = build.texts("constraints", values.constraint)
     extensions = build.texts("extensions", values.import_name)
+    listed_patches = build.texts("patches", patches)
     time_travel = build.text("time-travel", values.time_travel)
     ladder = build.texts("ladder", values.rung)
     if ladder == ():
@@ -206,17 +245,18 @@ def _read_settings(reader: TableReader, common: _Common) -> SettingsLayer:
         cibuildwheel=None if options is None else MappingProxyType(options),
         constraints=constraints,
         extensions=extensions,
+        patches=listed_patches,
         system_packages=MappingProxyType(stated) if "system-packages" in reader else None,
         time_travel=time_travel,
         ladder=ladder,
     )
 
 
-def _read_override(reader: TableReader, common: _Common) -> Override:
+def _read_override(reader: TableReader, common: _Common, patches: _Patches) -> Override:
     reader.require("versions", 'say which releases it is for, for example "<5"')
     versions = reader.texts("versions", values.specifier_set, or_one=True) or ()
     if not reader.data.keys() & {"build", "system-packages", "cibuildwheel"}:
         reader.report("build", "is missing: write at least one of build, system-packages and cibuildwheel below [[overrides]]")
-    settings = _read_settings(reader, common)
+    settings = _read_settings(reader, common, patches)
     reader.finish()
     return Override(versions=versions, settings=settings)

@@ -12,6 +12,7 @@ from typing import cast
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
+from kiln_pipeline.core.patches import Patch
 from kiln_pipeline.core.platforms import Floors, Platform, PythonTag
 from kiln_pipeline.core.strategies import Rung
 
@@ -38,6 +39,8 @@ class BuildSettings:
     """PEP 508 requirements that bound the build requirements, for example ``Cython<3``."""
     extensions: tuple[str, ...] = ()
     """Import names of the extension modules that the wheel must contain, for example ``yaml._yaml``."""
+    patches: tuple[Patch, ...] = ()
+    """Laid over the unpacked sdist in this order, by every builder."""
     system_packages: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
     """Package manager (``dnf``, ``apt``, ``apk``, ``brew``) -> packages installed before the build."""
     time_travel: str = "as-of"
@@ -53,6 +56,7 @@ class SettingsLayer:
     cibuildwheel: Mapping[str, object] | None = None
     constraints: tuple[str, ...] | None = None
     extensions: tuple[str, ...] | None = None
+    patches: tuple[Patch, ...] | None = None
     system_packages: Mapping[str, tuple[str, ...]] | None = None
     time_travel: str | None = None
     ladder: tuple[Rung, ...] | None = None
@@ -64,6 +68,7 @@ class SettingsLayer:
             cibuildwheel=MappingProxyType(merged(beneath.cibuildwheel, self.cibuildwheel or {})),
             constraints=beneath.constraints if self.constraints is None else self.constraints,
             extensions=beneath.extensions if self.extensions is None else self.extensions,
+            patches=beneath.patches if self.patches is None else self.patches,
             system_packages=MappingProxyType(packages),
             time_travel=beneath.time_travel if self.time_travel is None else self.time_travel,
             ladder=beneath.ladder if self.ladder is None else self.ladder,
@@ -95,13 +100,15 @@ class Recipe:
     """Versions that `kiln run` takes when it is given no names."""
     priority: int = 0
     """Higher is built sooner."""
+    notes: tuple[str, ...] = ()
+    """For people: what was built where, with which result, and what was not tried."""
     prereleases: bool = False
     min_age: timedelta = timedelta(hours=24)
     """How long after a release's upload kiln waits for upstream's own wheels."""
     settings: BuildSettings = BuildSettings()
     overrides: tuple[Override, ...] = ()
     text: str = ""
-    """What provenance records: the defaults' text and the recipe's text, in that order."""
+    """What provenance records: the defaults' text, the recipe's text, and a line with the sha256 of each of its patches."""
     sha256: str = ""
     """Of `text` in UTF-8."""
 

@@ -133,6 +133,17 @@ def test_an_image_with_another_package_manager_fails_and_says_so(tmp_path: Path)
     assert (answer.returncode, answer.stderr) == (1, "kiln: this image has no package manager of apt\n")
 
 
+def test_a_manager_with_an_empty_list_installs_nothing(tmp_path: Path) -> None:
+    """What Alpine lacks the others have as they come: `dnf = []` says so, and is no missing manager."""
+    packages = {"dnf": (), "apk": ("linux-headers",)}
+    (command,) = before_all(plan_of(MARKUPSAFE, settings=BuildSettings(system_packages=packages)), constraints_in_container=True)
+    (tmp_path / "dnf").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "dnf").chmod(0o755)
+    subprocess.run(["/bin/sh", "-c", command], env={"PATH": str(tmp_path)}, check=True)
+    nothing = BuildSettings(system_packages={"dnf": (), "apk": ()})
+    assert before_all(plan_of(MARKUPSAFE, settings=nothing), constraints_in_container=True) == []
+
+
 def test_constraints_are_written_inside_the_container(tmp_path: Path) -> None:
     """Nothing of the host is mounted there. The real shell writes the real file."""
     constraints = ("Cython<3", 'numpy==1.26.* ; python_version < "3.12"')

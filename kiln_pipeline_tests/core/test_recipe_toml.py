@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from packaging.specifiers import SpecifierSet
 
+from kiln_pipeline.core.patches import Patch
 from kiln_pipeline.core.platforms import Floors, Platform, PythonTag
 from kiln_pipeline.core.recipe_toml import parse_recipes
 from kiln_pipeline.core.recipes import BuildSettings, Override, Recipe, SettingsLayer
@@ -38,6 +39,7 @@ demo = ["5.4.1"]
 priority = 10
 prereleases = true
 min-age = "2d"
+notes = ["5.4.1 cp310-manylinux_x86_64: built"]
 
 [targets]
 pythons = ["cp310", "cp313t"]
@@ -48,6 +50,7 @@ macos-x86_64 = "10.9"
 [build]
 constraints = ["Cython<3", "setuptools<66; python_version < '3.12'"]
 extensions = ["yaml._yaml"]
+patches = ["cython-3.patch"]
 time-travel = "2023-06-01"
 ladder = ["latest", "as-of-regenerated"]
 
@@ -64,11 +67,22 @@ linux = { before-build = ["true", "true"] }
 versions = "<5"
 [overrides.build]
 constraints = []
+patches = []
 time-travel = "latest"
 [overrides.system-packages]
 dnf = []
 [overrides.cibuildwheel]
 test-command = ""
+"""
+
+PATCH = """\
+Read the sources as upstream's 6.0.1 does
+
+--- a/setup.py
++++ b/setup.py
+@@ -1 +1 @@
+-old
++new
 """
 
 
@@ -85,7 +99,8 @@ def recipe_with(extra: str, **changes: str) -> str:
 
 def test_a_good_recipe_is_read_whole() -> None:
     """Every key of the format ends up where it belongs, over the defaults."""
-    text = f"{DEFAULTS}\n{GOOD}"
+    digest = hashlib.sha256(PATCH.encode()).hexdigest()
+    text = f"{DEFAULTS}\n{GOOD}\n# patches/cython-3.patch sha256={digest}\n"
     expected = Recipe(
         project="pyyaml",
         reason="its wheels stop at Python 3.9",
@@ -96,6 +111,7 @@ def test_a_good_recipe_is_read_whole() -> None:
         demo=("5.4.1",),
         priority=10,
         prereleases=True,
+        notes=("5.4.1 cp310-manylinux_x86_64: built",),
         min_age=timedelta(days=2),
         settings=BuildSettings(
             cibuildwheel=MappingProxyType(
@@ -108,6 +124,7 @@ def test_a_good_recipe_is_read_whole() -> None:
             ),
             constraints=("Cython<3", 'setuptools<66; python_version < "3.12"'),
             extensions=("yaml._yaml",),
+            patches=(Patch(name="cython-3.patch", text=PATCH),),
             system_packages=MappingProxyType({"dnf": ("libyaml-devel",), "brew": ("libyaml", "openssl@3")}),
             time_travel="2023-06-01",
             ladder=(Rung.LATEST, Rung.REGENERATED),
@@ -118,6 +135,7 @@ def test_a_good_recipe_is_read_whole() -> None:
                 settings=SettingsLayer(
                     cibuildwheel=MappingProxyType({"test-command": ""}),
                     constraints=(),
+                    patches=(),
                     system_packages=MappingProxyType({"dnf": ()}),
                     time_travel="latest",
                 ),
@@ -126,7 +144,32 @@ def test_a_good_recipe_is_read_whole() -> None:
         text=text,
         sha256=hashlib.sha256(text.encode()).hexdigest(),
     )
-    assert parse_recipes(DEFAULTS, {"pyyaml": GOOD}) == (expected,)
+    assert parse_recipes(DEFAULTS, {"pyyaml": GOOD}, patches={"pyyaml": {"cython-3.patch": PATCH}}) == (expected,)
+
+
+def test_patches_that_are_not_there_not_right_or_not_listed() -> None:
+    """Each with what to do; the defaults can list none, since they are no recipe's."""
+    recipe = recipe_with('[build]\npatches = ["a.patch", "b.patch"]\n')
+    with pytest.raises(RecipeError) as caught:
+        parse_recipes(
+            DEFAULTS + '[build]\npatches = ["c.patch"]\n',
+            {"foo": recipe},
+            patches={"foo": {"b.patch": "no diff", "d.patch": PATCH}},
+        )
+    assert [str(problem) for problem in caught.value.problems] == [
+        "recipes/defaults.toml: build.patches: 'c.patch' is no file in patches/; the recipe has no patches/*.patch",
+        "recipes/foo/recipe.toml: build.patches: 'a.patch' is no file in patches/; known are b.patch, d.patch",
+        "recipes/foo/recipe.toml: build.patches: patches/b.patch is no unified diff:"
+        " no '--- a/FILE', '+++ b/FILE', '@@' are in it; make it with git diff",
+        "recipes/foo/recipe.toml: build: lists none of patches/: d.patch; list it in patches, or remove the file",
+    ]
+
+
+def test_a_changed_patch_is_a_changed_recipe() -> None:
+    """So that what failed is tried again, and a wheel built with the old one says so."""
+    recipe = recipe_with('[build]\npatches = ["a.patch"]\n')
+    old, new = (parse_recipes(DEFAULTS, {"foo": recipe}, patches={"foo": {"a.patch": text}})[0] for text in (PATCH, PATCH + "\n"))
+    assert old.sha256 != new.sha256
 
 
 BAD = """
@@ -188,8 +231,8 @@ def test_every_mistake_of_a_file_is_reported_at_once() -> None:
             "sets SOURCE_DATE_EPOCH: kiln sets it to the sdist's date, so that builds can be repeated; leave it out",
         ),
         ("cibuildwheel.test-comand", "is unknown; did you mean 'test-command'?"),
-        ("homepage", "is unknown; known are build, cibuildwheel, demo, min-age, overrides, prereleases, priority, project, "
-         "reason, system-packages, targets, versions"),
+        ("homepage", "is unknown; known are build, cibuildwheel, demo, min-age, notes, overrides, prereleases, priority, "
+         "project, reason, system-packages, targets, versions"),
     )  # fmt: skip
     assert problems_of(DEFAULTS, pyyaml=BAD) == tuple(Problem(file=file, field=field, message=text) for field, text in expected)
 
@@ -330,7 +373,11 @@ def test_files_are_named_as_the_caller_says() -> None:
             "build.ladder",
             "is empty; list some of as-of, as-of-regenerated, as-of-newer-setuptools, latest, or leave it out to try them all",
         ),
-        (recipe_with('build."a b" = 1'), 'build."a b"', "is unknown; known are constraints, extensions, ladder, time-travel"),
+        (
+            recipe_with('build."a b" = 1'),
+            'build."a b"',
+            "is unknown; known are constraints, extensions, ladder, patches, time-travel",
+        ),
     ],
 )
 def test_single_mistakes(text: str, field: str, message: str) -> None:

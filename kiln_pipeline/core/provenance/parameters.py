@@ -6,6 +6,7 @@ from types import MappingProxyType
 
 from kiln_pipeline.core.build_plan import BuildPlan
 from kiln_pipeline.core.distributions import DistributionFile, FileKind, Release
+from kiln_pipeline.core.patches import Patch
 from kiln_pipeline.core.platforms import BuildIdentifier, Floors
 from kiln_pipeline.core.recipes import BuildSettings
 from kiln_pipeline.core.strategies import Rung
@@ -15,6 +16,7 @@ from kiln_pipeline.errors import RecipeError, VerificationError
 _FIELDS = {
     "ad_hoc_environment", "build_number", "expects_extension", "floors", "identifier", "recipe", "release", "sdist", "settings",
 }  # fmt: skip
+_PATCH = ("name", "sha256", "text")
 
 
 def external_parameters(plan: BuildPlan) -> dict[str, object]:
@@ -28,7 +30,7 @@ def external_parameters(plan: BuildPlan) -> dict[str, object]:
         "build_number": plan.build_number,
         "expects_extension": plan.expects_extension,
         "recipe": {"text": plan.recipe_text, "sha256": plan.recipe_sha256},
-        "settings": _table(plan.settings),
+        "settings": {**_table(plan.settings), "patches": [_patch(patch) for patch in plan.settings.patches]},
         "floors": _table(plan.floors),
         "ad_hoc_environment": plan.environment,
     }
@@ -86,6 +88,7 @@ def _read_settings(table: Table) -> BuildSettings:
         cibuildwheel=MappingProxyType(table.table("cibuildwheel", fields=None).plain()),
         constraints=table.texts("constraints"),
         extensions=table.texts("extensions"),
+        patches=tuple(map(_read_patch, table.tables("patches", fields=_PATCH))) if "patches" in table.plain() else (),
         system_packages=MappingProxyType({manager: packages.texts(manager) for manager in packages.plain()}),
         time_travel=table.text("time_travel") if travels else "latest",
         ladder=_read_ladder(table) if travels else (),
@@ -93,9 +96,20 @@ def _read_settings(table: Table) -> BuildSettings:
 
 
 def _settings_fields(external: Table) -> set[str]:
-    """Statements from before time travel lack its two fields: they were plain builds."""
+    """Statements from before time travel lack its two fields: they were plain builds. Older ones lack patches too."""
     stated = external.table("settings", fields=None).plain()
-    return set(_names(BuildSettings)) - (set() if "time_travel" in stated else {"time_travel", "ladder"})
+    lacking = {"patches"} - stated.keys() if "time_travel" in stated else {"time_travel", "ladder", "patches"} - stated.keys()
+    return set(_names(BuildSettings)) - lacking
+
+
+def _patch(patch: Patch) -> dict[str, object]:
+    return {"name": patch.name, "sha256": patch.sha256, "text": patch.text}
+
+
+def _read_patch(table: Table) -> Patch:
+    patch = Patch(name=table.text("name"), text=table.text("text"))
+    table.exactly("sha256", patch.sha256)
+    return patch
 
 
 def _read_ladder(table: Table) -> tuple[Rung, ...]:

@@ -11,6 +11,7 @@ import pytest
 from kiln_pipeline.core.attempts import Attempt, Outcome
 from kiln_pipeline.core.build_plan import UNREPAIRED, BuildPlan, BuildResult, Failure, Material
 from kiln_pipeline.core.ladder import RungOutcome
+from kiln_pipeline.core.patches import Patch
 from kiln_pipeline.core.provenance.page_statement import PageStatement, page_statement, read_page_statement
 from kiln_pipeline.core.provenance.statement import build_statement, claim_of, parse_statement, read_statement
 from kiln_pipeline.core.strategies import LADDER_VERSION, Rung, Strategy
@@ -125,6 +126,21 @@ def test_the_wheel_before_its_repair_is_a_byproduct():
         parsed = parse_statement(statement(**outcome, result=replace(RESULT, unrepaired=before)))
         assert (parsed.unrepaired, parsed.attempt.log_sha256) == (before, "4" * 64)
         assert parse_statement(statement(**outcome)).unrepaired is None
+
+
+def test_patches_are_on_record_whole():
+    """Name, text and hash; a text that is not the hash's is refused, and statements from before there were any have none."""
+    patch = Patch(name="python-3.12.patch", text="As upstream's 2.0 has it\n\n--- a/é.c\n+++ b/é.c\n@@ -1 +1 @@\n-a\n+b\n")
+    plan = replace(PLAN, settings=replace(PLAN.settings, patches=(patch,)))
+    assert parse_statement(statement(plan=plan)).plan == plan
+    document = parse(statement(plan=plan), "statement")
+    settings = document["predicate"]["buildDefinition"]["externalParameters"]["settings"]
+    assert settings["patches"] == [{"name": patch.name, "sha256": patch.sha256, "text": patch.text}]
+    settings["patches"][0]["text"] += "\n"
+    with pytest.raises(VerificationError, match="sha256"):
+        parse_statement(canonical(document))
+    del settings["patches"]
+    assert parse_statement(canonical(document)).plan == PLAN
 
 
 def test_statements_from_before_time_travel_are_of_plain_builds():
