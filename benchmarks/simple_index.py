@@ -55,10 +55,9 @@ from pathlib import Path
 import pandas, pyarrow.parquet  # pyarrow imports pandas on its first use of a Python value
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from kiln_pipeline.adapters.directory import DirectoryStore
-from kiln_pipeline.core.release_metadata import SCHEMA
-from kiln_pipeline.stages import detect
+from kiln_pipeline.core.release_metadata import PROJECTS_SCHEMA, SCHEMA
 from kiln_pipeline.stages.publish import publish
-from kiln_pipeline.stages.tables import load_table
+from kiln_pipeline.stages.tables import load_rows, load_table
 
 class Signer:
     name = "benchmark"
@@ -71,11 +70,13 @@ class Silent:
 
 folder = Path(sys.argv[1])
 began, used = time.perf_counter(), time.process_time()
-state = DirectoryStore(folder / "state")
-metadata, table = load_table(state, sys.argv[2], SCHEMA), detect.load_projects(state)
+state, name = DirectoryStore(folder / "state"), sys.argv[2]
+table = load_table(state, f"{name}-projects.parquet", PROJECTS_SCHEMA)
 projects = table.column("project").to_pylist()
 report = publish(
-    projects=projects, metadata=metadata, project_table=table, attempts=(), superseded=(), progress=Silent(),
+    projects=projects, project_table=table,
+    metadata=lambda projects: load_rows(state, f"{name}-files.parquet", SCHEMA, "project", projects),
+    attempts=(), superseded=(), progress=Silent(),
     site=DirectoryStore(folder / "site"), state=state, signer=Signer(),
 )
 print(time.perf_counter() - began, time.process_time() - used, len(report.written), len(report.problems))
@@ -124,7 +125,6 @@ def kiln(work: Path, before: list[dict[str, object]], after: list[dict[str, obje
     from kiln_pipeline.adapters.directory import DirectoryStore
     from kiln_pipeline.core.distributions import DistributionFile, FileKind, ProjectPage
     from kiln_pipeline.core.release_metadata import ProjectState, empty, empty_projects, replace_projects, replace_states
-    from kiln_pipeline.stages.detect import PROJECTS
     from kiln_pipeline.stages.tables import table_bytes
 
     def write(name: str, rows: list[dict[str, object]]) -> None:
@@ -147,19 +147,18 @@ def kiln(work: Path, before: list[dict[str, object]], after: list[dict[str, obje
             project: ProjectPage(project=project, files=tuple(own), versions=tuple(dict.fromkeys(file.version for file in own)))
             for project, own in files.items()
         }
-        state.put(name, table_bytes(replace_projects(empty(), pages)))
-        if name == "before.parquet":
-            states = {project: ProjectState.of(page) for project, page in pages.items()}
-            state.put(PROJECTS, table_bytes(replace_states(empty_projects(), states)))
+        states = {project: ProjectState.of(page) for project, page in pages.items()}
+        state.put(f"{name}-files.parquet", table_bytes(replace_projects(empty(), pages)))
+        state.put(f"{name}-projects.parquet", table_bytes(replace_states(empty_projects(), states)))
 
     folder = work / "kiln"
     state = DirectoryStore(folder / "state")
-    write("before.parquet", before)
-    write("after.parquet", after)
+    write("before", before)
+    write("after", after)
     projects = len({str(row["filename"]).split("-")[0] for row in before})
     results: dict[str, tuple[float, float]] = {}
     for name, table, written in (("full", "before", projects), ("unchanged", "before", 0), ("one change", "after", 1)):
-        wall, cpu, more = timed(Path(sys.executable), KILN, folder, f"{table}.parquet")
+        wall, cpu, more = timed(Path(sys.executable), KILN, folder, table)
         if more != [str(written), "0"]:
             raise SystemExit(f"kiln wrote {more[0]} projects with {more[1]} problems, not {written}")
         results[name] = (wall, cpu)

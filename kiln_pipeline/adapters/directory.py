@@ -78,29 +78,34 @@ class DirectoryStore:
     def put_many(self, objects: Sequence[tuple[str, bytes]]) -> None:
         """As `put` for each, but flushed together: one flush of the file system is cheaper than thousands of single ones."""
         flush_all = len(objects) >= _MANY and hasattr(_LIBC, "syncfs")
-        staged: list[tuple[str, Path, Path]] = []
+        token = secrets.token_hex(8)
+        staged: list[tuple[str, str, str]] = []
         try:
-            for key, data in objects:
-                path = self._path(key)
-                temporary = path.parent / f"{_TEMPORARY}{secrets.token_hex(8)}"
+            for number, (key, data) in enumerate(objects):
+                path = os.fspath(self._path(key))
+                temporary = f"{path[: path.rindex('/')]}/{_TEMPORARY}{token}-{number}"
                 staged.append((key, temporary, path))
-                with _explained(key):
+                try:
                     _create(temporary, [data], flush=not flush_all)
+                except OSError as error:
+                    raise _store_error(key, error) from error
             if flush_all:
                 _flush_file_system(self.folder)
             for key, temporary, path in staged:
-                with _explained(key):
-                    temporary.replace(path)
+                try:
+                    os.replace(temporary, path)  # noqa: PTH105 - tens of thousands of them
+                except OSError as error:
+                    raise _store_error(key, error) from error
             if flush_all:
                 _flush_file_system(self.folder)
             else:
-                for folder in dict.fromkeys(path.parent for _, _, path in staged):
+                for folder in dict.fromkeys(Path(path).parent for _, _, path in staged):
                     with _explained(os.fspath(folder)):
                         _flush_folder(folder)
         except BaseException:
             for _, temporary, _ in staged:
                 with suppress(OSError):  # renamed already, or never made
-                    temporary.unlink()
+                    Path(temporary).unlink()
             raise
 
     def put_if_absent(self, key: str, data: bytes) -> bool:
@@ -205,7 +210,7 @@ def _pieces(file: io.FileIO) -> Iterator[bytes]:
         yield piece
 
 
-def _create(path: Path, pieces: Iterable[bytes], *, flush: bool) -> None:
+def _create(path: str | Path, pieces: Iterable[bytes], *, flush: bool) -> None:
     """Write a new file, its folder made when missing; a `delete` beside us may remove an empty folder again."""
     for attempt in range(100):
         try:
@@ -216,7 +221,7 @@ def _create(path: Path, pieces: Iterable[bytes], *, flush: bool) -> None:
             if attempt == 99:
                 raise
             with suppress(FileNotFoundError):
-                _make_folder(path.parent, flush=flush)
+                _make_folder(Path(path).parent, flush=flush)
     else:
         raise AssertionError("unreachable")
     try:

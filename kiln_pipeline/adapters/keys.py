@@ -21,11 +21,12 @@ class FileSigner:
     def __init__(self, name: str, key: Ed25519PrivateKey) -> None:
         self.name = name
         self._key = key
+        self._public_key = key.public_key().public_bytes_raw()
 
     @property
     def public_key(self) -> bytes:
         """The 32 raw bytes of the Ed25519 public key."""
-        return self._key.public_key().public_bytes_raw()
+        return self._public_key
 
     def sign(self, message: bytes) -> bytes:
         """Return the 64-byte Ed25519 signature (RFC 8032) of `message`."""

@@ -3,7 +3,7 @@
 # pyarrow ships no annotations: what comes out of it is unknown to the checker, and known to the tests.
 # pyright: reportMissingTypeStubs=false, reportAttributeAccessIssue=false, reportUnknownMemberType=false
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownParameterType=false
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,11 +23,12 @@ def superseded_wheels(missing: pa.Table, attempts: Sequence[Attempt]) -> frozens
     )
 
 
-def vouched_attempts(attempts: Sequence[Attempt], metadata: pa.Table) -> tuple[Attempt, ...]:
-    """Return the attempts that pages may name: built by a recipe, or from an sdist that upstream lists (`metadata`).
+def vouched_attempts(attempts: Sequence[Attempt], metadata: Callable[[Sequence[str]], pa.Table]) -> tuple[Attempt, ...]:
+    """Return the attempts that pages may name: built by a recipe, or from an sdist that upstream lists.
 
-    An ad-hoc build from another address is on record and its wheel is in ``wheels/``, but it must not stand in front of
-    upstream's files under the same name.
+    `metadata` gives the rows of some projects. An ad-hoc build from another address is on record and its wheel is in
+    ``wheels/``, but it must not stand in front of upstream's files under the same name.
     """
-    known = set(metadata.column("sha256").to_pylist()) if any(not attempt.recipe_sha256 for attempt in attempts) else set[str]()
+    ad_hoc = sorted({attempt.release.project for attempt in attempts if not attempt.recipe_sha256})
+    known = set(metadata(ad_hoc).column("sha256").to_pylist()) if ad_hoc else set[str]()
     return tuple(attempt for attempt in attempts if attempt.recipe_sha256 or attempt.sdist_sha256 in known)

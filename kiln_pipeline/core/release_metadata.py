@@ -8,10 +8,12 @@ bytes. A project without any file exists in the second table only.
 # pyright: reportMissingTypeStubs=false, reportAttributeAccessIssue=false, reportUnknownMemberType=false
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownParameterType=false
 # pyright: reportUnknownLambdaType=false
+import hashlib
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Any, Self
 
 import pyarrow as pa
@@ -49,6 +51,7 @@ PROJECTS_SCHEMA = pa.schema(
         pa.field("status", pa.string(), nullable=False),
         pa.field("status_reason", pa.string(), nullable=False),
         pa.field("versions", pa.list_(pa.string()), nullable=False),
+        pa.field("files_digest", pa.string(), nullable=False),
         pa.field("serial", pa.string(), nullable=False),
         pa.field("validator", pa.string(), nullable=False),
         pa.field("skipped_count", pa.int32(), nullable=False),
@@ -60,7 +63,10 @@ PROJECTS_SCHEMA = pa.schema(
 """One row per tracked project, sorted by project."""
 
 _FILE_COLUMNS = tuple(field.name for field in fields(DistributionFile))
+_OTHER_VALUES = attrgetter(*(name for name in _FILE_COLUMNS if name != "upload_time"))
 _SHOWN_SKIPS = 20
+NO_FILES = hashlib.sha256(b"[]").hexdigest()
+"""`files_digest` of none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,6 +79,8 @@ class ProjectState:
     status_reason: str = ""
     versions: tuple[str, ...] = ()
     """As the page lists them (PEP 700)."""
+    files_digest: str = NO_FILES
+    """`files_digest` of its files: whoever compares it need not read them."""
     serial: str = ""
     validator: str = ""
     """What the next conditional request is made with."""
@@ -91,11 +99,17 @@ class ProjectState:
             status=page.status,
             status_reason=page.status_reason,
             versions=page.versions,
+            files_digest=files_digest(page.files),
             serial=page.serial,
             validator=validator,
             skipped_count=len(page.skipped),
             skipped=tuple(f"{filename}: {reason}" for filename, reason in page.skipped[:_SHOWN_SKIPS]),
         )
+
+
+def files_digest(files: Iterable[DistributionFile]) -> str:
+    """Return a hex sha256 over all that is known of `files`: the same for equal ones in the same order, and only for them."""
+    return hashlib.sha256(repr([_values(file) for file in files]).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def empty() -> pa.Table:
@@ -161,6 +175,11 @@ def project_page(files: pa.Table, projects: pa.Table, project: str) -> ProjectPa
         status_reason=state.status_reason,
         serial=state.serial,
     )
+
+
+def _values(file: DistributionFile) -> list[object]:
+    time = file.upload_time
+    return [time and time.astimezone(UTC).isoformat(), *map(str, _OTHER_VALUES(file))]
 
 
 def _file(row: Mapping[str, Any]) -> DistributionFile:

@@ -6,6 +6,7 @@ No file of a wheel is read here, and no entry of the log.
 # pyarrow ships no annotations: what its tables give is known to the tests, not to the checker.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 from kiln_pipeline.core import site_layout
 from kiln_pipeline.core.attempts import Attempt
@@ -35,7 +36,7 @@ def expected_on_pages(
     root = Table(parse(site.get(site_layout.SIMPLE_ROOT_JSON), "simple/"), "simple/", fields=None)
     published = {Table(item, "simple/", fields=None, path="projects").text("name") for item in root.items("projects")}
     quarantined = {row["project"] for row in detect.load_projects(state).to_pylist() if row["status"] == QUARANTINED}
-    return vouched_attempts(attempts, detect.load_metadata(state)), frozenset(published - quarantined)
+    return vouched_attempts(attempts, partial(detect.load_files_of, state)), frozenset(published - quarantined)
 
 
 def compare_files(site: ObjectStore, attempts: Sequence[Attempt]) -> Iterator[Difference]:

@@ -27,7 +27,7 @@ from kiln_pipeline.core.release_metadata import ProjectState
 from kiln_pipeline.errors import ObjectNotFound, ProjectNotFound, UpstreamError
 from kiln_pipeline.ports import FetchedPage, ObjectStore, Progress, UpstreamIndex
 from kiln_pipeline.stages.requirements import load_requirements
-from kiln_pipeline.stages.tables import load_table, table_bytes
+from kiln_pipeline.stages.tables import load_rows, load_table, table_bytes
 
 METADATA = "release_metadata.parquet"
 PROJECTS = "projects.parquet"
@@ -137,6 +137,11 @@ def find_missing(
 def load_metadata(state: ObjectStore) -> pa.Table:
     """Return the table of files, empty before the first refresh. Raises `StoreError`."""
     return load_table(state, METADATA, release_metadata.SCHEMA)
+
+
+def load_files_of(state: ObjectStore, projects: Collection[str]) -> pa.Table:
+    """Return the rows of `load_metadata` of some projects. Raises `StoreError`."""
+    return load_rows(state, METADATA, release_metadata.SCHEMA, "project", projects)
 
 
 def load_projects(state: ObjectStore) -> pa.Table:

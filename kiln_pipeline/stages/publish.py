@@ -10,9 +10,9 @@ in the state first, so that the next one does not trust the manifest about it.
 # pyright: reportUnknownArgumentType=false, reportUnknownParameterType=false, reportAttributeAccessIssue=false
 import hashlib
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import pyarrow as pa
@@ -22,11 +22,12 @@ from kiln_pipeline.core import site_layout
 from kiln_pipeline.core.attempts import Attempt
 from kiln_pipeline.core.provenance.dsse import sign_envelope
 from kiln_pipeline.core.provenance.page_statement import page_statement
-from kiln_pipeline.core.release_metadata import project_states
+from kiln_pipeline.core.release_metadata import NO_FILES, ProjectState, project_states
 from kiln_pipeline.core.simple_index import manifest, render
-from kiln_pipeline.core.simple_index.changes import files_by_project, input_digests
+from kiln_pipeline.core.simple_index.changes import files_by_project, in_blocks, input_digests
 from kiln_pipeline.core.simple_index.manifest import ROOT, UNKNOWN, Entry, page_keys
-from kiln_pipeline.core.simple_index.model import IndexPage, listed, overlay
+from kiln_pipeline.core.simple_index.model import QUARANTINED, IndexFile, IndexPage, listed, overlay
+from kiln_pipeline.core.simple_index.upstream_rows import UpstreamRows
 from kiln_pipeline.errors import ObjectNotFound, StoreError, VerificationError
 from kiln_pipeline.ports import ObjectStore, Progress, Signer
 
@@ -55,7 +56,7 @@ class PublishReport:
 def publish(
     *,
     projects: Sequence[str],
-    metadata: pa.Table,
+    metadata: Callable[[Sequence[str]], pa.Table],
     project_table: pa.Table,
     attempts: Sequence[Attempt],
     superseded: Collection[str],
@@ -66,7 +67,8 @@ def publish(
 ) -> PublishReport:
     """Bring ``simple/`` of `site` up to date with upstream (`metadata`, `project_table`) and the audit log (`attempts`).
 
-    `projects` are the tracked ones, normalised; no other is in the index afterwards. `superseded` holds the filenames of wheels
+    `projects` are the tracked ones, normalised; no other is in the index afterwards. `metadata` gives the rows of some projects
+    (`core.release_metadata`): only of those that changed are they read. `superseded` holds the filenames of wheels
     of ours that upstream has caught up with. `signer` holds the log's key. Of the attempts, the successes that the log has are
     listed. An unchanged publish writes nothing.
 
@@ -79,7 +81,6 @@ def publish(
         by_project.setdefault(attempt.release.project, []).append(attempt)
     digests = input_digests(
         projects=projects,
-        metadata=metadata,
         project_table=project_table,
         attempts=by_project,
         superseded=superseded,
@@ -91,13 +92,13 @@ def publish(
         progress.step(f"simple index: {len(changed)} of {len(projects)} projects to write, {len(removed)} to remove")
     problems: list[tuple[str, str]] = []
     with _Run(before=before, touched=(*changed, *removed), site=site, state=state, signer=signer) as run:
-        for project, page in _pages(changed, metadata, project_table, by_project, superseded):
-            problem = page if isinstance(page, str) else _absent(page, site)
-            if isinstance(page, str) or problem:
+        for project, pages in _pages(changed, metadata, project_table, by_project, superseded):
+            problem = pages if isinstance(pages, str) else _absent(pages.own, site)
+            if isinstance(pages, str) or problem:
                 progress.step(f"simple index: {project} keeps its old pages: {problem}")
                 problems.append((project, problem))
             else:
-                run.write(page, digests[project])
+                run.write(pages, digests[project])
         run.write_root(projects)
         for project in removed:
             run.remove(project)
@@ -135,47 +136,78 @@ def read_unfinished(state: ObjectStore) -> list[str] | None:
     return touched
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Pages:
+    """The rendered pages of one project, and the wheels of ours that they name."""
+
+    project: str
+    html: bytes
+    json: bytes
+    own: tuple[IndexFile, ...]
+
+
 def _pages(
     projects: Sequence[str],
-    metadata: pa.Table,
+    metadata: Callable[[Sequence[str]], pa.Table],
     project_table: pa.Table,
     attempts: Mapping[str, Sequence[Attempt]],
     superseded: Collection[str],
-) -> Iterator[tuple[str, IndexPage | str]]:
-    """Yield each project with its page, or with the reason why it has none."""
-    rows = pc.is_in(project_table.column("project"), value_set=pa.array(projects, pa.string()))
-    states = project_states(project_table.filter(rows))
-    for project, upstream in files_by_project(metadata, projects):
-        state = states.get(project)
-        if state is None or (state.broken_since is not None and not upstream and not state.versions):
-            # a page with ours alone would hide from installers all that upstream has
-            yield project, f"upstream's page has never been read{': ' + state.broken_reason if state else ''}"
-            continue
-        try:
-            yield (
-                project,
-                overlay(
+) -> Iterator[tuple[str, _Pages | str]]:
+    """Yield each project with its pages, or with the reason why it has none."""
+    if not projects:
+        return
+    table = metadata(projects)
+    states = project_states(project_table.filter(pc.is_in(project_table.column("project"), value_set=pa.array(projects, pa.string()))))
+    for block, files in in_blocks(table, projects):
+        rows = UpstreamRows(files)
+        # what depends on single files of upstream's needs them as values
+        closely = [project for project in block if project in attempts or project not in rows]
+        upstream = dict(files_by_project(files, closely))
+        for project in block:
+            state = states.get(project)
+            if state is None or _never_read(state, rows):
+                # a page with ours alone would hide from installers all that upstream has
+                yield project, f"upstream's page has never been read{': ' + state.broken_reason if state else ''}"
+                continue
+            try:
+                page = overlay(
                     project,
-                    upstream=upstream,
+                    upstream=upstream.get(project, ()),
                     status=state.status,
                     status_reason=state.status_reason,
-                    versions=state.versions,
+                    versions=(*state.versions, *rows.versions(project)),
                     attempts=attempts.get(project, ()),
                     superseded=superseded,
-                ),
-            )
-        except VerificationError as error:
-            yield project, str(error)
+                )
+            except VerificationError as error:
+                yield project, str(error)
+            else:
+                yield project, _rendered(page, rows)
 
 
-def _absent(page: IndexPage, site: ObjectStore) -> str:
-    """Return what the page would name in vain; empty when every wheel of ours is in the site with all that belongs to it."""
-    for file in page.files:
-        if file.attestation:
-            name = file.filename
-            for key in (site_layout.wheel(name), site_layout.wheel_metadata(name), site_layout.wheel_provenance(name)):
-                if not site.exists(key):
-                    return f"{key} is not in the site yet: run `kiln record`, or see why it did not write it"
+def _never_read(state: ProjectState, rows: UpstreamRows) -> bool:
+    if rows.versions(state.project):
+        return False
+    return state.files_digest != NO_FILES or (state.broken_since is not None and not state.versions)
+
+
+def _rendered(page: IndexPage, rows: UpstreamRows) -> _Pages:
+    own = tuple(file for file in page.files if file.attestation)
+    if page.project in rows and page.status != QUARANTINED:
+        ours = replace(page, files=own)
+        html, text = render.project_html(ours, rows.html(page.project)), render.project_json(ours, rows.json(page.project))
+    else:
+        html, text = render.project_html(page), render.project_json(page)
+    return _Pages(project=page.project, html=html, json=text, own=own)
+
+
+def _absent(wheels: Iterable[IndexFile], site: ObjectStore) -> str:
+    """Return what a page would name in vain; empty when every wheel of ours is in the site with all that belongs to it."""
+    for file in wheels:
+        name = file.filename
+        for key in (site_layout.wheel(name), site_layout.wheel_metadata(name), site_layout.wheel_provenance(name)):
+            if not site.exists(key):
+                return f"{key} is not in the site yet: run `kiln record`, or see why it did not write it"
     return ""
 
 
@@ -201,12 +233,12 @@ class _Run:
         """Let go of the thread that writes; what it has begun ends first."""
         self._writer.shutdown()
 
-    def write(self, page: IndexPage, inputs: bytes) -> None:
+    def write(self, pages: _Pages, inputs: bytes) -> None:
         """Write what differs of a project's pages, and then their attestation."""
-        pages = {"index.html": render.project_html(page), "index.json": render.project_json(page)}
-        attestation = sign_envelope(page_statement(page.project, pages), [self._signer])
-        if self._put(page.project, inputs, *pages.values(), attestation):
-            self.written.append(page.project)
+        statement = page_statement(pages.project, {"index.html": pages.html, "index.json": pages.json})
+        attestation = sign_envelope(statement, [self._signer])
+        if self._put(pages.project, inputs, pages.html, pages.json, attestation):
+            self.written.append(pages.project)
 
     def write_root(self, tracked: Collection[str]) -> None:
         """Write the root index over those tracked projects that have pages."""

@@ -79,7 +79,7 @@ def publish_wheels(folder: Path, *wheels: tuple[str, bytes]) -> list[Attempt]:
     }
     publish(
         projects=list(pages),
-        metadata=replace_projects(empty(), pages),
+        metadata=lambda _: replace_projects(empty(), pages),
         project_table=replace_states(empty_projects(), {name: ProjectState.of(page) for name, page in pages.items()}),
         attempts=attempts,
         superseded=(),

@@ -37,7 +37,7 @@ def publish_projects(site: ObjectStore, state: ObjectStore, *projects: str, yank
     }
     report = publish(
         projects=list(pages),
-        metadata=replace_projects(empty(), pages),
+        metadata=lambda _: replace_projects(empty(), pages),
         project_table=replace_states(empty_projects(), {name: ProjectState.of(page) for name, page in pages.items()}),
         attempts=load_attempts(state, site),
         superseded=(),

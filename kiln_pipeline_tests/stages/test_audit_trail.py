@@ -45,7 +45,7 @@ def test_from_the_build_to_the_verified_wheel(tmp_path: Path):
     attempts = load_attempts(state, site)
     publish(
         projects=["wrapt"],
-        metadata=replace_projects(empty(), {"wrapt": page}),
+        metadata=lambda _: replace_projects(empty(), {"wrapt": page}),
         project_table=replace_states(empty_projects(), {"wrapt": ProjectState.of(page)}),
         attempts=attempts,
         superseded=set(),

@@ -65,7 +65,7 @@ def run(
 ) -> PublishReport:
     return publish(
         projects=list(pages if tracked is None else tracked),
-        metadata=replace_projects(empty(), pages),
+        metadata=lambda _: replace_projects(empty(), pages),
         project_table=replace_states(empty_projects(), {name: ProjectState.of(page) for name, page in pages.items()}),
         attempts=attempts,
         superseded=superseded,

@@ -1,7 +1,7 @@
 """Which project pages have to be written anew: digests of everything that a page is made from. No store and no page here.
 
-A digest is exact: two inputs with the same digest give the same bytes. All upstream rows are joined column by column in one
-pass, so that an hourly publish of thousands of unchanged projects costs milliseconds, not a rendering of each.
+A digest is exact: two inputs with the same digest give the same bytes. Of upstream's files it takes the digest that the refresh
+has left in the table of projects: thousands of unchanged projects cost milliseconds, and their files are not even read.
 """
 
 # pyarrow ships no annotations and makes its functions at import: what it gives is known to the tests, not to the checker.
@@ -20,8 +20,8 @@ from kiln_pipeline.core.attempts import Attempt
 from kiln_pipeline.core.distributions import DistributionFile, FileKind
 from kiln_pipeline.core.simple_index import render
 
-_BLOCK = 500
-"""Projects whose files are in memory as objects at one time."""
+_BLOCK = 5000
+"""Files that are in memory as texts or objects at one time."""
 
 _FILE_COLUMNS = tuple(field.name for field in fields(DistributionFile))
 
@@ -29,7 +29,6 @@ _FILE_COLUMNS = tuple(field.name for field in fields(DistributionFile))
 def input_digests(
     *,
     projects: Collection[str],
-    metadata: pa.Table,
     project_table: pa.Table,
     attempts: Mapping[str, Sequence[Attempt]],
     superseded: Collection[str],
@@ -37,21 +36,18 @@ def input_digests(
 ) -> dict[str, bytes]:
     """Return the 32-byte digest of each of `projects` that `project_table` has.
 
-    `metadata` and `project_table` are the tables of `core.release_metadata`, sorted by project; `attempts` are those that are
-    listed, by project; `signing_key` is the public key that signs the pages. The renderer's own behaviour is part of it.
+    `project_table` is the table of `core.release_metadata`; `attempts` are those that are listed, by project; `signing_key` is the public key that signs the pages. The renderer's own behaviour is part of it.
     """
     salt = bytes.fromhex(render.fingerprint()) + signing_key
-    files, files_of = _Rows(metadata.select(_FILE_COLUMNS)), row_ranges(metadata)
-    states = _Rows(project_table.select(["status", "status_reason", "versions"]))
+    states = _Rows(project_table.select(["status", "status_reason", "versions", "files_digest"]))
     rows = {project: row for row, project in enumerate(project_table.column("project").to_pylist())}
     digests: dict[str, bytes] = {}
     for project in projects:
         row = rows.get(project)
         if row is None:
             continue
-        start, stop = files_of.get(project, (0, 0))
         own = _own(attempts[project], superseded) if project in attempts else b""
-        digests[project] = hashlib.sha256(b"".join((salt, states.part(row, row + 1), files.part(start, stop), own))).digest()
+        digests[project] = hashlib.sha256(b"".join((salt, states.part(row), own))).digest()
     return digests
 
 
@@ -68,41 +64,53 @@ def row_ranges(metadata: pa.Table) -> dict[str, tuple[int, int]]:
     return ranges
 
 
+def in_blocks(metadata: pa.Table, projects: Sequence[str]) -> Iterator[tuple[Sequence[str], pa.Table]]:
+    """Yield the sorted `projects` in blocks, each with its rows: some thousand files at a time, whatever single projects have."""
+    ranges = row_ranges(metadata)
+    block: list[str] = []
+    first = last = 0
+    for project in projects:
+        start, stop = ranges.get(project, (last, last))
+        if block and stop - first > _BLOCK:
+            yield block, metadata.slice(first, last - first)
+            block, first = [], start
+        block.append(project)
+        last = stop
+    if block:
+        yield block, metadata.slice(first, last - first)
+
+
 def files_by_project(metadata: pa.Table, projects: Sequence[str]) -> Iterator[tuple[str, tuple[DistributionFile, ...]]]:
     """Yield each of `projects` with its files in page order: `release_metadata.project_files` for many at once."""
+    if not projects:
+        return
     ranges = row_ranges(metadata)
-    table = metadata.select(_FILE_COLUMNS)
-    for first in range(0, len(projects), _BLOCK):
-        block = projects[first : first + _BLOCK]
-        rows = [np.arange(*ranges.get(project, (0, 0)), dtype=np.int64) for project in block]
-        columns = [column.to_pylist() for column in table.take(pa.array(np.concatenate(rows))).itercolumns()]
-        kind = _FILE_COLUMNS.index("kind")
-        columns[kind] = [FileKind(value) for value in columns[kind]]
-        files = (DistributionFile(**dict(zip(_FILE_COLUMNS, values, strict=True))) for values in zip(*columns, strict=True))
-        for project, own in zip(block, rows, strict=True):
-            yield project, tuple(islice(files, len(own)))
+    rows = [np.arange(*ranges.get(project, (0, 0)), dtype=np.int64) for project in projects]
+    taken = metadata.select(_FILE_COLUMNS).take(pa.array(np.concatenate(rows)))
+    columns = [column.to_pylist() for column in taken.itercolumns()]
+    kind = _FILE_COLUMNS.index("kind")
+    columns[kind] = [FileKind(value) for value in columns[kind]]
+    files = (DistributionFile(**dict(zip(_FILE_COLUMNS, values, strict=True))) for values in zip(*columns, strict=True))
+    for project, own in zip(projects, rows, strict=True):
+        yield project, tuple(islice(files, len(own)))
 
 
 class _Rows:
-    """Every row of a table as bytes: first its numbers and the lengths of its texts, each in 8 bytes, and then the texts.
+    """Every row of a table of texts, and of lists of them, as bytes: first their lengths, each in 8 bytes, and then the texts.
 
-    Rows with the same bytes are equal, and so are runs of rows, since every row tells where it ends.
+    Rows with the same bytes are equal.
     """
 
     def __init__(self, table: pa.Table) -> None:
         numbers: list[np.ndarray[tuple[int], np.dtype[np.int64]]] = []
         texts: list[pa.Array] = []
-        for field, column in zip(table.schema, table.itercolumns(), strict=True):
+        for column in table.itercolumns():
             values = column.combine_chunks()
-            if pa.types.is_list(field.type):
+            if pa.types.is_list(values.type):
                 numbers.append(_numbers(pc.list_value_length(values)))
                 values = pc.binary_join(values, "\0")
-            if pa.types.is_string(values.type):
-                numbers.append(_numbers(pc.binary_length(values)))
-                texts.append(values.cast(pa.large_binary()))
-            else:
-                numbers.append(_numbers(pc.is_valid(values)))
-                numbers.append(_numbers(pc.fill_null(values.cast(pa.int64()), 0)))
+            numbers.append(_numbers(pc.binary_length(values)))
+            texts.append(values.cast(pa.large_binary()))
         matrix = np.stack(numbers, axis=1)
         fixed = pa.FixedSizeBinaryArray.from_buffers(
             pa.binary(8 * len(numbers)), len(table), [None, pa.py_buffer(matrix.tobytes())]
@@ -112,8 +120,8 @@ class _Rows:
         self._data = memoryview(data or b"")
         self._offsets: list[int] = np.frombuffer(offsets, dtype=np.int64).tolist() if len(table) else [0]
 
-    def part(self, start: int, stop: int) -> memoryview:
-        return self._data[self._offsets[start] : self._offsets[stop]]
+    def part(self, row: int) -> memoryview:
+        return self._data[self._offsets[row] : self._offsets[row + 1]]
 
 
 def _numbers(column: pa.Array) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":

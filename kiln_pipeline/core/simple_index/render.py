@@ -14,39 +14,51 @@ from html import escape
 from kiln_pipeline.core.simple_index.model import IndexFile, IndexPage
 
 API_VERSION = "1.4"
+_HTML_HEAD = f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="pypi:repository-version" content="{API_VERSION}">"""
 _SPECIAL = re.compile("[&<>\"'\0]").search
-_JSON = json.JSONEncoder(separators=(",", ":")).encode
+json_text = json.JSONEncoder(separators=(",", ":")).encode
 """ASCII only, so that a lone surrogate from upstream stays the escape that it was."""
 
 
-def project_json(page: IndexPage) -> bytes:
-    """Return the JSON form (``application/vnd.pypi.simple.v1+json``) of a project page."""
+def project_json(page: IndexPage, more: bytes = b"") -> bytes:
+    """Return the JSON form (``application/vnd.pypi.simple.v1+json``) of a project page.
+
+    `more` are further files as JSON objects with commas between them (`upstream_rows`), which follow those of the page.
+    """
     value: dict[str, object] = {"meta": {"api-version": API_VERSION}, "name": page.project}
     if page.status != "active" or page.status_reason:
         reason = {"reason": page.status_reason} if page.status_reason else {}
         value["project-status"] = {"status": page.status, **reason}
     value["versions"] = page.versions
     value["files"] = [_json_file(file) for file in page.files]
-    return (_JSON(value) + "\n").encode()
+    head = json_text(value).encode()[: -len("]}")]
+    return b"".join((head, b"," if page.files and more else b"", more, b"]}\n"))
 
 
-def project_html(page: IndexPage) -> bytes:
-    """Return the HTML form (``text/html``, ``application/vnd.pypi.simple.v1+html``) of a project page."""
-    metas = [f'<meta name="pypi:project-status" content="{_text(page.status)}">']
+def project_html(page: IndexPage, more: bytes = b"") -> bytes:
+    """Return the HTML form (``text/html``, ``application/vnd.pypi.simple.v1+html``) of a project page.
+
+    `more` are further files as anchors, each a line (`upstream_rows`), which follow those of the page.
+    """
+    metas = [f'<meta name="pypi:project-status" content="{html_text(page.status)}">']
     if page.status_reason:
-        metas.append(f'<meta name="pypi:project-status-reason" content="{_text(page.status_reason)}">')
-    return _html(f"Links for {page.project}", metas, [_html_file(file) for file in page.files])
+        metas.append(f'<meta name="pypi:project-status-reason" content="{html_text(page.status_reason)}">')
+    return _html(f"Links for {page.project}", metas, [_html_file(file) for file in page.files], more)
 
 
 def root_json(projects: Iterable[str]) -> bytes:
     """Return the JSON form of the root index over normalised names."""
     value = {"meta": {"api-version": API_VERSION}, "projects": [{"name": project} for project in sorted(projects)]}
-    return (_JSON(value) + "\n").encode()
+    return (json_text(value) + "\n").encode()
 
 
 def root_html(projects: Iterable[str]) -> bytes:
     """Return the HTML form of the root index over normalised names."""
-    return _html("Simple index", [], [f'<a href="{_text(name)}/">{_text(name)}</a><br>' for name in sorted(projects)])
+    return _html("Simple index", [], [f'<a href="{html_text(name)}/">{html_text(name)}</a><br>' for name in sorted(projects)])
 
 
 def fingerprint() -> str:
@@ -92,44 +104,30 @@ def _json_file(file: IndexFile) -> dict[str, object]:
 
 
 def _html_file(file: IndexFile) -> str:
-    attributes = [f'<a href="{_text(file.url)}{"#sha256=" + _text(file.sha256) if file.sha256 else ""}"']
+    attributes = [f'<a href="{html_text(file.url)}{"#sha256=" + html_text(file.sha256) if file.sha256 else ""}"']
     if file.requires_python:
-        attributes.append(f'data-requires-python="{_text(file.requires_python)}"')
+        attributes.append(f'data-requires-python="{html_text(file.requires_python)}"')
     if file.core_metadata:
-        value = "true" if file.core_metadata == "true" else f"sha256={_text(file.core_metadata)}"
+        value = "true" if file.core_metadata == "true" else f"sha256={html_text(file.core_metadata)}"
         attributes.append(f'data-core-metadata="{value}" data-dist-info-metadata="{value}"')
     if file.yanked:
-        attributes.append(f'data-yanked="{_text(file.yanked_reason)}"')
+        attributes.append(f'data-yanked="{html_text(file.yanked_reason)}"')
     if file.provenance:
-        attributes.append(f'data-provenance="{_text(file.provenance)}"')
+        attributes.append(f'data-provenance="{html_text(file.provenance)}"')
     # no PEP has these two; uv reads them, and without an upload time its exclude-newer drops the file
     attributes.append(f'data-size="{file.size}"')
     if file.upload_time is not None:
         attributes.append(f'data-upload-time="{_time(file.upload_time)}"')
-    return " ".join(attributes) + f">{_text(file.filename)}</a><br>"
+    return " ".join(attributes) + f">{html_text(file.filename)}</a><br>"
 
 
-def _html(title: str, metas: list[str], links: list[str]) -> bytes:
-    lines = [
-        "<!DOCTYPE html>",
-        '<html lang="en">',
-        "<head>",
-        '<meta charset="utf-8">',
-        f'<meta name="pypi:repository-version" content="{API_VERSION}">',
-        *metas,
-        f"<title>{_text(title)}</title>",
-        "</head>",
-        "<body>",
-        f"<h1>{_text(title)}</h1>",
-        *links,
-        "</body>",
-        "</html>",
-        "",
-    ]
-    return "\n".join(lines).encode("utf-8", "replace")  # a lone surrogate has no UTF-8 form: it becomes a question mark
+def _html(title: str, metas: list[str], links: list[str], more: bytes = b"") -> bytes:
+    lines = [_HTML_HEAD, *metas, f"<title>{html_text(title)}</title>", "</head>", "<body>", f"<h1>{html_text(title)}</h1>", *links, ""]
+    # a lone surrogate has no UTF-8 form: it becomes a question mark
+    return "\n".join(lines).encode("utf-8", "replace") + more + b"</body>\n</html>\n"
 
 
-def _text(text: str) -> str:
+def html_text(text: str) -> str:
     """Escape for an attribute or an element; NUL, which HTML forbids, becomes the replacement character."""
     return escape(text.replace("\0", "\ufffd")) if _SPECIAL(text) else text
 

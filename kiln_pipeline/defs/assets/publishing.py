@@ -1,5 +1,7 @@
 """The publisher: take bundles from the inbox, verify, append to the audit log, then publish. Runs where the log key is."""
 
+from functools import partial
+
 import dagster as dg
 
 from kiln_pipeline.core import site_layout
@@ -48,9 +50,9 @@ def take_in(kiln: Workspace, progress: Progress) -> RecordReport:
 def write_pages(kiln: Workspace, progress: Progress) -> PublishReport:
     """Bring the simple index up to what upstream and the audit log say."""
     with kiln.writing("site"):
-        metadata, projects = detect.load_metadata(kiln.state), detect.load_projects(kiln.state)
+        projects = detect.load_projects(kiln.state)
         read = set(projects.column("project").to_pylist())
-        attempts = vouched_attempts(kiln.attempts(), metadata)
+        attempts = vouched_attempts(kiln.attempts(), partial(detect.load_files_of, kiln.state))
         return publish(
             # a recipe whose project has never been asked for is not in the index yet; one that has pages (of before a lost
             # state) keeps them until it is asked for again
@@ -59,7 +61,7 @@ def write_pages(kiln: Workspace, progress: Progress) -> PublishReport:
                 for recipe in kiln.recipes
                 if recipe.project in read or kiln.site.exists(site_layout.project_html(recipe.project))
             ],
-            metadata=metadata,
+            metadata=partial(detect.load_files_of, kiln.state),
             project_table=projects,
             attempts=attempts,
             superseded=superseded_wheels(detect.load_missing(kiln.state), attempts),
