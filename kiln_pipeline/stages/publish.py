@@ -157,7 +157,8 @@ def _pages(
     if not projects:
         return
     table = metadata(projects)
-    states = project_states(project_table.filter(pc.is_in(project_table.column("project"), value_set=pa.array(projects, pa.string()))))
+    wanted = pc.is_in(project_table.column("project"), value_set=pa.array(projects, pa.string()))
+    states = project_states(project_table.filter(wanted))
     for block, files in in_blocks(table, projects):
         rows = UpstreamRows(files)
         # what depends on single files of upstream's needs them as values

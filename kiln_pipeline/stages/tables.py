@@ -4,7 +4,7 @@
 # pyright: reportMissingTypeStubs=false, reportAttributeAccessIssue=false, reportUnknownMemberType=false
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownParameterType=false
 from bisect import bisect_left
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -57,7 +57,7 @@ def _may_hold(statistics: Any, wanted: Sequence[str]) -> bool:
 
 
 @contextmanager
-def _readable(key: str) -> Iterator[None]:
+def _readable(key: str) -> Generator[None]:
     try:
         yield
     except pa.ArrowException as error:

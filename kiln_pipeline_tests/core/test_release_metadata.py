@@ -1,7 +1,7 @@
 """The two tables of what upstream has: one project's change is one project's rows."""
 
-from dataclasses import replace
-from datetime import UTC, datetime
+from dataclasses import fields, replace
+from datetime import UTC, datetime, timedelta, timezone
 
 import pyarrow as pa
 
@@ -102,3 +102,20 @@ def test_a_broken_project_says_since_when():
     state = ProjectState(project="foo", broken_since=since, broken_reason="upstream answered 500")
     projects = release_metadata.replace_states(release_metadata.empty_projects(), {"foo": state})
     assert release_metadata.project_states(projects)["foo"].broken_since == since
+
+
+def test_the_digest_of_files_tells_every_field_and_the_order_apart():
+    """It does not depend on the time zone that an upload time is told in."""
+    one, other = sdist("foo", "1.0"), sdist("foo", "2.0")
+    changes: list[dict[str, object]] = [
+        {"filename": "foo-1.0.zip"}, {"url": "https://files.example.org/x"}, {"kind": FileKind.OTHER}, {"version": "1"},
+        {"sha256": ""}, {"size": 1}, {"requires_python": ""}, {"upload_time": None}, {"yanked": True}, {"yanked_reason": "x"},
+        {"core_metadata": ""}, {"provenance": ""},
+    ]  # fmt: skip
+    assert {field.name for field in fields(DistributionFile)} == {name for change in changes for name in change}
+    lists = [[], [one], [one, other], [other, one], *([replace(one, **change)] for change in changes)]  # type: ignore[arg-type]
+    assert len({release_metadata.files_digest(files) for files in lists}) == len(lists)
+    assert one.upload_time is not None
+    moved = replace(one, upload_time=one.upload_time.astimezone(timezone(timedelta(hours=5))))
+    assert release_metadata.files_digest([moved]) == release_metadata.files_digest([one])
+    assert release_metadata.files_digest([]) == release_metadata.NO_FILES

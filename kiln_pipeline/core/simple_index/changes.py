@@ -36,7 +36,8 @@ def input_digests(
 ) -> dict[str, bytes]:
     """Return the 32-byte digest of each of `projects` that `project_table` has.
 
-    `project_table` is the table of `core.release_metadata`; `attempts` are those that are listed, by project; `signing_key` is the public key that signs the pages. The renderer's own behaviour is part of it.
+    `project_table` is the table of `core.release_metadata`; `attempts` are those that are listed, by project; `signing_key` is
+    the public key that signs the pages. The renderer's own behaviour is part of it.
     """
     salt = bytes.fromhex(render.fingerprint()) + signing_key
     states = _Rows(project_table.select(["status", "status_reason", "versions", "files_digest"]))

@@ -122,7 +122,8 @@ def _html_file(file: IndexFile) -> str:
 
 
 def _html(title: str, metas: list[str], links: list[str], more: bytes = b"") -> bytes:
-    lines = [_HTML_HEAD, *metas, f"<title>{html_text(title)}</title>", "</head>", "<body>", f"<h1>{html_text(title)}</h1>", *links, ""]
+    name = html_text(title)
+    lines = [_HTML_HEAD, *metas, f"<title>{name}</title>", "</head>", "<body>", f"<h1>{name}</h1>", *links, ""]
     # a lone surrogate has no UTF-8 form: it becomes a question mark
     return "\n".join(lines).encode("utf-8", "replace") + more + b"</body>\n</html>\n"
 
