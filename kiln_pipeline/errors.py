@@ -81,6 +81,14 @@ class BuildCancelled(KilnError):
         return "the build was cancelled; nothing of it is recorded"
 
 
+class NotRebuildable(BuildError):
+    """A recorded build cannot be done again, here or at all. `obstacle` is a `core.rebuilds.Obstacle`."""
+
+    def __init__(self, *, subject: str, obstacle: str, reason: str, hint: str = "") -> None:
+        super().__init__(subject=subject, reason=reason, hint=hint)
+        self.obstacle = obstacle
+
+
 class StoreError(KilnError):
     """A store (site, inbox, state) could not be read or written: disk full, no permission, locked by another run."""
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from kiln_pipeline.core.build_plan import BuildPlan, BuildResult
+from kiln_pipeline.core.build_plan import BuildPlan, BuildResult, Material
 from kiln_pipeline.core.distributions import DistributionFile, ProjectPage
 from kiln_pipeline.core.platforms import BuildIdentifier, PythonTag
 
@@ -115,6 +115,14 @@ class WheelBuilder(Protocol):
 
     def cancel(self) -> None:
         """End every build that is under way in any thread: its children are gone, and its `build` raises `BuildCancelled`."""
+        ...
+
+    def replaying(self, identifier: BuildIdentifier, materials: Sequence[Material], folder: Path) -> "WheelBuilder":
+        """Return a builder that does what this one did when `materials` went into a build for `identifier`.
+
+        It uses the recorded tools and image, made or fetched anew below the empty `folder`, and no cache of other builds. Raises
+        `NotRebuildable` when one of them is not to be had, and `BuildError` when that cannot be found out now.
+        """
         ...
 
 

@@ -9,7 +9,7 @@ import platform
 import re
 import secrets
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -26,6 +26,7 @@ from kiln_pipeline.adapters.cibuildwheel_config import (
     config_text,
     engine_setting,
 )
+from kiln_pipeline.adapters.container_images import pinned_image
 from kiln_pipeline.adapters.container_programs import place
 from kiln_pipeline.adapters.cython_sources import Regeneration, container_commands, plan_regeneration, regenerate
 from kiln_pipeline.adapters.index_bounds import (
@@ -47,6 +48,7 @@ from kiln_pipeline.core.failure_log import classify
 from kiln_pipeline.core.failures import FailureClass
 from kiln_pipeline.core.platforms import BuildIdentifier, PythonTag, cibuildwheel_version
 from kiln_pipeline.core.repair_log import unrepaired_wheel
+from kiln_pipeline.core.replay import recorded_image, recorded_pins
 from kiln_pipeline.errors import BuildError
 
 HOST_SETTINGS = re.compile(
@@ -75,6 +77,19 @@ class CibuildwheelBuilder:
         self._children = Children()
         self._tools = ToolEnvironments(tools_folder, endpoint=endpoint, host=os.environ, children=self._children)
         self._endpoint, self._timeout = endpoint, timeout
+        self._version = ""  # of cibuildwheel, in a replay; else the newest that builds the identifier
+
+    def replaying(self, identifier: BuildIdentifier, materials: Sequence[Material], folder: Path) -> "CibuildwheelBuilder":
+        """Return a builder with the recorded cibuildwheel and image; see `WheelBuilder.replaying`."""
+        (pin,) = recorded_pins(materials, ["cibuildwheel"], subject=str(identifier))
+        settings = dict(self._settings)
+        if identifier.platform.family != "macosx":
+            name, sha256 = recorded_image(materials, subject=str(identifier))
+            settings[image_setting(identifier)] = pinned_image(self._engine, name, sha256, environment=self._host)
+        replay = CibuildwheelBuilder(folder, endpoint=self._endpoint, environment=settings, timeout=self._timeout)
+        replay._version = pin.partition("==")[2]
+        replay._tools.recorded(pin.replace("==", "-"), (pin,))
+        return replay
 
     @cached_property
     def _host(self) -> dict[str, str]:
@@ -114,7 +129,7 @@ class CibuildwheelBuilder:
 
     def build(self, plan: BuildPlan, sdist: Path, *, work: Path, log: Path) -> BuildResult:
         """Build one wheel; see `WheelBuilder.build`."""
-        version = cibuildwheel_version(plan.identifier)
+        version = self._version or cibuildwheel_version(plan.identifier)
         refusal = self.refuses(plan.identifier)
         if refusal or version is None:
             raise BuildError(subject=str(plan.identifier), reason=refusal)
@@ -249,6 +264,12 @@ class CibuildwheelBuilder:
             )
             digest = next(iter((answer or "").replace("sha256:", "").replace("<no value>", "").split()), "")
         return (Material(name=reference, kind="image", uri=f"oci://{reference}", sha256=digest),)
+
+
+def image_setting(identifier: BuildIdentifier) -> str:
+    """Return cibuildwheel's variable for the image of a build, ``CIBW_MANYLINUX_X86_64_IMAGE``."""
+    pypy = "PYPY_" if identifier.python.implementation == "pp" else ""
+    return f"CIBW_{identifier.platform.family}_{pypy}{identifier.platform.machine}_IMAGE".upper()
 
 
 def materials_in(log: str) -> tuple[Material, ...]:

@@ -15,9 +15,12 @@ from pathlib import Path
 from filelock import FileLock
 
 from kiln_pipeline.adapters.processes import Children, passed_through, run_logged
-from kiln_pipeline.errors import BuildError
+from kiln_pipeline.core.rebuilds import Obstacle
+from kiln_pipeline.errors import BuildError, NotRebuildable
 
 _MARKER = "kiln-complete.json"
+_NO_SUCH_PIN = "No matching distribution found"
+"""What pip says, in its last lines, of a version that the index does not have."""
 
 
 def pip_environment(host: Mapping[str, str]) -> dict[str, str]:
@@ -52,6 +55,15 @@ class ToolEnvironments:
                     self._make(target, requirements)
                     (target / _MARKER).write_text(wanted)
         return target / "bin" / "python"
+
+    def recorded(self, name: str, requirements: tuple[str, ...]) -> Path:
+        """Do as `python`, for pins that are on record: raises `NotRebuildable` when the index no longer has one of them."""
+        try:
+            return self.python(name, requirements)
+        except BuildError as error:
+            if _NO_SUCH_PIN not in error.reason:
+                raise
+            raise NotRebuildable(subject=error.subject, obstacle=Obstacle.TOOL_GONE, reason=error.reason) from error
 
     def _make(self, target: Path, requirements: tuple[str, ...]) -> None:
         shutil.rmtree(target, ignore_errors=True)

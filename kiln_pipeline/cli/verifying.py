@@ -4,7 +4,7 @@ Trust starts at the log's verifier key: given by flag, else pinned on first use 
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -34,17 +34,11 @@ def verify(
 
     A single wheel's doubt, and what makes all of them doubtful, is raised as a `VerificationError`.
     """
-    base = _one_spelling(_site_of(subject) if site is None else site)
-    fetch = SiteReader(base)
-    known = _known(environment)
-    pinned = _given(log_key) or known.of_site(base)
-    key = pinned or _published_key(fetch)
-    sdist_fetch = get if check_sdist else None
+    where, remember = open_site(subject, site=site, log_key=log_key, check_sdist=check_sdist, environment=environment)
     path = Path(subject)
-    where = Site(fetch=fetch, log_key=key, base=_directory(base) if is_url(base) else "", sdist_fetch=sdist_fetch)
     if is_wheel(subject):
-        data, filename = _read_wheel(subject)
-        story = verify_wheel(data, filename, fetch=fetch, log_key=key, sdist_fetch=sdist_fetch).story
+        data, filename = read_wheel_file(subject)
+        story = verify_wheel(data, filename, fetch=where.fetch, log_key=where.log_key, sdist_fetch=where.sdist_fetch).story
         verdicts: tuple[Verdict, ...] = (Verdict(subject=filename, story=story),)
     elif path.is_dir():
         verdicts = verify_installed(installed_distributions(path), where)
@@ -52,12 +46,34 @@ def verify(
         text = _read_text(path)
         lock = parse_lock(text, file=subject, read=lambda name: _read_text(Path(name)))
         verdicts = verify_locked(lock.releases(), locked_files(text, path.name), where)
-    if pinned is None and verdicts and not any(verdict.doubt for verdict in verdicts):
+    if verdicts and not any(verdict.doubt for verdict in verdicts):
+        remember()
+    return verdicts
+
+
+def open_site(
+    subject: str, *, site: str | None, log_key: str | None, check_sdist: bool, environment: Mapping[str, str]
+) -> tuple[Site, Callable[[], None]]:
+    """Return the site that `subject` is in (or `site`) with its log's key, given, pinned or as published.
+
+    What is returned besides pins that key, where none was known: to be called once something has been verified with it.
+    """
+    base = _one_spelling(_site_of(subject) if site is None else site)
+    fetch = SiteReader(base)
+    known = _known(environment)
+    pinned = _given(log_key) or known.of_site(base)
+    key = pinned or _published_key(fetch)
+    sdist_fetch = get if check_sdist else None
+
+    def remember() -> None:
+        if pinned is not None:
+            return
         try:
             known.pin(base, key)
         except StoreError as error:  # the wheels are verified all the same; the next time trusts on first use again
             click.echo(f"kiln: the log's key could not be remembered: {error}", err=True)
-    return verdicts
+
+    return Site(fetch=fetch, log_key=key, base=_directory(base) if is_url(base) else "", sdist_fetch=sdist_fetch), remember
 
 
 def verify_alone(
@@ -70,7 +86,7 @@ def verify_alone(
     if is_url(wheel) or not is_wheel(wheel):
         message = "offline, one wheel is verified: a file that was downloaded, with its .provenance.json"
         raise RecipeError([Problem(file=wheel, field="", message=message)])
-    data, filename = _read_wheel(wheel)
+    data, filename = read_wheel_file(wheel)
     name = bundle or f"{wheel}.provenance.json"
     provenance = _read(Path(name), "give --bundle FILE, the .provenance.json that lies beside the wheel on its site")
     origin = parse_bundle(provenance, name).checkpoint.partition(b"\n")[0].decode("utf-8", "replace")
@@ -163,7 +179,7 @@ def _known(environment: Mapping[str, str]) -> KnownLogs:
     return KnownLogs(Path(environment.get("KILN_HOME", ".kiln")) / "keys" / "known_logs.json")
 
 
-def _read_wheel(wheel: str) -> tuple[bytes, str]:
+def read_wheel_file(wheel: str) -> tuple[bytes, str]:
     if is_url(wheel):
         return get(wheel), unquote(urlsplit(wheel).path.rpartition("/")[2])
     return _read(Path(wheel), "give a wheel's path or URL, a lock file, or a virtual environment"), Path(wheel).name

@@ -24,7 +24,7 @@ MENDABLE = frozenset(
     }
 )
 """What other build requirements, or C generated anew, can mend."""
-_PASSING = frozenset(
+PASSING = frozenset(
     {FailureClass.NETWORK, FailureClass.ENGINE, FailureClass.TIMEOUT, FailureClass.OUT_OF_MEMORY, FailureClass.OUT_OF_DISK}
 )
 """What says more of the host's day than of the package."""
@@ -69,7 +69,7 @@ def is_mendable(failure: Failure, *, log: str, project: str) -> bool:
     and failed is mended by another version of it, whatever it lacked.
     """
     failure_class = failure.failure_class
-    if failure_class in _PASSING:
+    if failure_class in PASSING:
         return False
     if failure_class == FailureClass.LOST_EXTENSION:
         cause = classify_package(log).failure_class
@@ -99,7 +99,7 @@ def verdict(failures: Sequence[Failure]) -> int:
     The last when it will pass by itself (network, engine, time, memory, disk), since the rungs after it were never tried. Else
     the first, whose build requirements fit the release best, unless these could not be had at all.
     """
-    if failures[-1].failure_class in _PASSING:
+    if failures[-1].failure_class in PASSING:
         return len(failures) - 1
     able = (number for number, failure in enumerate(failures) if failure.failure_class != FailureClass.BUILD_REQUIREMENT)
     return next(able, 0)

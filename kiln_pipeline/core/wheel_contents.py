@@ -39,7 +39,7 @@ _BUNDLED = re.compile(r"(?:^|/)[^/]*(?:\.libs|\.dylibs|\.dist-info|\.data/(?:dat
 _DATA = re.compile(r"^[^/]+\.data/(?:purelib|platlib)/")
 _SIGNATURES = ("RECORD.jws", "RECORD.p7s")
 _CHUNK = 1 << 20
-_UNREADABLE = (
+UNREADABLE = (
     zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, lzma.LZMAError, csv.Error, OSError,
     NotImplementedError, RuntimeError, EOFError, ValueError,
 )  # fmt: skip
@@ -89,13 +89,13 @@ def read_wheel(filename: str, data: bytes) -> WheelFacts:
         raise VerificationError(subject=filename, reason=f"it has {len(data)} bytes, more than {MAX_WHEEL_SIZE}")
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            _raise(filename, _layout_problems(archive))
+            _raise(filename, layout_problems(archive))
             info = _dist_info(filename, archive, str(project), version)
             _raise(filename, _record_problems(archive, f"{info}/RECORD"))
             metadata = archive.read(f"{info}/METADATA")
             wheel = _headers(archive.read(f"{info}/WHEEL"))
             names = archive.namelist()
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise VerificationError(subject=filename, reason=f"it is no valid zip file: {error}") from error
     core = _headers(metadata)
     build_text = f"{build[0]}{build[1]}" if build else ""
@@ -177,7 +177,8 @@ def _lost_hint(system_packages: Mapping[str, tuple[str, ...]]) -> str:
     )
 
 
-def _layout_problems(archive: zipfile.ZipFile) -> Iterator[str]:
+def layout_problems(archive: zipfile.ZipFile) -> Iterator[str]:
+    """Yield what makes a zip unfit for a wheel, from its directory alone: nothing is unpacked."""
     infos = archive.infolist()
     if len(infos) > MAX_MEMBERS:
         yield f"it has {len(infos)} members, more than {MAX_MEMBERS}"

@@ -32,7 +32,7 @@ MAX_LOG_SIZE = 64 * 1024**2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Outcome:
+class BuildOutcome:
     """What became of a build: the wheel's bytes and facts, or the failure."""
 
     data: bytes = b""
@@ -48,12 +48,12 @@ class _Outcome:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Rung:
+class Tried:
     """One rung of the ladder, tried."""
 
     plan: BuildPlan
     result: BuildResult
-    outcome: _Outcome
+    outcome: BuildOutcome
     log: str
 
     @property
@@ -96,8 +96,7 @@ def build_wheel(
     # A folder that cannot be removed must not cost the wheel that was made in it.
     with TemporaryDirectory(prefix="kiln-build-", dir=work, ignore_cleanup_errors=True) as name:
         folder = Path(name).resolve()
-        for part in ("sdist", "build"):
-            (folder / part).mkdir()
+        (folder / "sdist").mkdir()
         sdist = upstream.download(plan.sdist, folder / "sdist")
         progress.step(f"{plan.release} {plan.identifier}: building with {builder.name}")
         rungs = list(_climb(plan, sdist, folder, builder=builder, progress=progress))
@@ -122,7 +121,7 @@ def build_wheel(
     return read_statement(payload)
 
 
-def _climb(plan: BuildPlan, sdist: Path, folder: Path, *, builder: WheelBuilder, progress: Progress) -> Iterator[_Rung]:
+def _climb(plan: BuildPlan, sdist: Path, folder: Path, *, builder: WheelBuilder, progress: Progress) -> Iterator[Tried]:
     """Build by one strategy of the plan's ladder after the other, while the last one failed and another can mend that."""
     ladder = ladder_of(plan)
     strategy: Strategy | None = ladder[0]
@@ -130,20 +129,30 @@ def _climb(plan: BuildPlan, sdist: Path, folder: Path, *, builder: WheelBuilder,
     while strategy is not None:
         number += 1
         tried = replace(plan, strategy=strategy)
-        log = folder / f"build-{number}.log"
-        result = _without_path(builder.build(tried, sdist, work=folder / "build", log=log), folder)
-        text = _log_text(log, folder, MAX_LOG_SIZE // len(ladder))
-        rung = _Rung(plan=tried, result=result, outcome=_judge(tried, result, text), log=text)
-        spent = (folder / "build").rename(folder / f"spent-{number}")
-        shutil.rmtree(spent, ignore_errors=True)
-        (folder / "build").mkdir()
+        rung = try_strategy(tried, sdist, folder, builder=builder, number=number, log_limit=MAX_LOG_SIZE // len(ladder))
         yield rung
         failure, rest = rung.outcome.failure, ladder[ladder.index(strategy) + 1 :]
         if failure is None:
             return
-        strategy = next_strategy(rest, failure=failure, log=text, result=result, project=plan.release.project)
+        strategy = next_strategy(rest, failure=failure, log=rung.log, result=rung.result, project=plan.release.project)
         if strategy is not None:
             progress.step(f"{plan.release} {plan.identifier}: {failure.failure_class}; trying {strategy.rung}")
+
+
+def try_strategy(
+    plan: BuildPlan, sdist: Path, folder: Path, *, builder: WheelBuilder, number: int = 1, log_limit: int = MAX_LOG_SIZE
+) -> Tried:
+    """Build once, by the plan's own strategy, in ``<folder>/build``, and judge the wheel; then that folder is there and empty."""
+    work = folder / "build"
+    work.mkdir(exist_ok=True)
+    log = folder / f"build-{number}.log"
+    result = _without_path(builder.build(plan, sdist, work=work, log=log), folder)
+    text = _log_text(log, folder, log_limit)
+    tried = Tried(plan=plan, result=result, outcome=_judge(plan, result, text), log=text)
+    spent = work.rename(folder / f"spent-{number}")
+    shutil.rmtree(spent, ignore_errors=True)
+    work.mkdir()
+    return tried
 
 
 def _without_path(result: BuildResult, folder: Path) -> BuildResult:
@@ -153,18 +162,18 @@ def _without_path(result: BuildResult, folder: Path) -> BuildResult:
     return replace(result, failure=replace(result.failure, proof=result.failure.proof.replace(str(folder), "{work}")))
 
 
-def _judge(plan: BuildPlan, result: BuildResult, log: str) -> _Outcome:
+def _judge(plan: BuildPlan, result: BuildResult, log: str) -> BuildOutcome:
     """Check the wheel that a builder made; one that is not what the plan asked for is a failure like any other."""
     if result.wheel is None:
         assert result.failure is not None
-        return _Outcome(failure=result.failure)
+        return BuildOutcome(failure=result.failure)
     data = result.wheel.read_bytes()
     try:
         facts = read_wheel(result.wheel.name, data)
         check_wheel(facts, plan)
     except VerificationError as error:
-        return _Outcome(failure=_failure_of(error, log))
-    return _Outcome(data=data, facts=facts)
+        return BuildOutcome(failure=_failure_of(error, log))
+    return BuildOutcome(data=data, facts=facts)
 
 
 def _failure_of(error: VerificationError, log: str) -> Failure:
@@ -187,7 +196,7 @@ def _log_text(log: Path, folder: Path, limit: int) -> str:
     return text if not text or text.endswith("\n") else f"{text}\n"
 
 
-def _leave_in_inbox(inbox: ObjectStore, payload: bytes, log: bytes, outcome: _Outcome, signer: Signer) -> None:
+def _leave_in_inbox(inbox: ObjectStore, payload: bytes, log: bytes, outcome: BuildOutcome, signer: Signer) -> None:
     bundle = hashlib.sha256(payload).hexdigest()
     inbox.put(f"{bundle}/{LOG_NAME}", log)
     if outcome.facts is not None:

@@ -12,7 +12,7 @@ from kiln_pipeline.core.provenance.statement import Statement
 from kiln_pipeline.core.recipes import BuildSettings
 from kiln_pipeline.core.replay import replay_plan
 from kiln_pipeline.core.strategies import Rung, Strategy
-from kiln_pipeline.errors import VerificationError
+from kiln_pipeline.errors import NotRebuildable
 from kiln_pipeline_tests.builds import MARKUPSAFE, plan_of
 
 
@@ -106,7 +106,7 @@ def test_a_replay_asks_for_the_recorded_files_and_no_others() -> None:
     plan = replay_plan(statement_of(strategy, materials))
     assert plan == replace(plan_of(MARKUPSAFE), strategy=replace(strategy, only=("a" * 64, "b" * 64)))
     assert ladder_of(plan) == (plan.strategy,)
-    with pytest.raises(VerificationError, match=r"no sha256 is on record for wheel==0\.36\.2"):
+    with pytest.raises(NotRebuildable, match=r"no sha256 is on record for wheel==0\.36\.2"):
         replay_plan(statement_of(strategy, (Material(name="wheel==0.36.2", kind="build-requirement"),)))
 
 
