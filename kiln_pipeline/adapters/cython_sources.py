@@ -78,7 +78,9 @@ def container_commands(what: Regeneration) -> list[str]:
     lines: list[str] = []
     for pin in what.cythons:
         folder = f"{_CONTAINER_FOLDER}-{pin.partition('==')[2]}"
-        lines.append(f"python -m venv {folder} && {folder}/bin/python -m pip install --quiet --no-deps {pin}")
+        # the constraints are on build requirements, which this is none of, and their file comes later
+        pip = f"env -u PIP_CONSTRAINT -u PIP_BUILD_CONSTRAINT {folder}/bin/python -m pip"
+        lines.append(f"python -m venv {folder} && {pip} install --quiet --no-deps {pin}")
     for version, arguments in what.commands.values():
         lines.append(f"cd {{project}} && {_CONTAINER_FOLDER}-{version}/bin/python -I -m cython {shlex.join(arguments)}")
     return lines

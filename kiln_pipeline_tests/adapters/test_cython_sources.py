@@ -49,8 +49,8 @@ def test_the_commands_for_a_container(source: Path) -> None:
     (source / "setup.cfg").write_text("[x]\nlanguage_level = 3\n")
     assert container_commands(plan_regeneration(source, CP311)) == [
         *(
-            f"python -m venv /tmp/kiln-cython-{version} && /tmp/kiln-cython-{version}/bin/python -m pip install --quiet --no-deps"
-            f" cython=={version}"
+            f"python -m venv /tmp/kiln-cython-{version} && env -u PIP_CONSTRAINT -u PIP_BUILD_CONSTRAINT"
+            f" /tmp/kiln-cython-{version}/bin/python -m pip install --quiet --no-deps cython=={version}"
             for version in ("0.29.37", "3.0.12")
         ),
         "cd {project} && /tmp/kiln-cython-0.29.37/bin/python -I -m cython -3 -o fastrlock/rlock.c fastrlock/rlock.pyx",
