@@ -44,6 +44,7 @@ from kiln_pipeline.adapters.upstream import SimpleApiUpstream
 from kiln_pipeline.adapters.zig import ZigBuilder
 from kiln_pipeline.core.build_plan import BuildPlan
 from kiln_pipeline.core.distributions import DistributionFile, FileKind, Release
+from kiln_pipeline.core.limits import Limits
 from kiln_pipeline.core.platforms import BuildIdentifier, Floors, PythonTag
 from kiln_pipeline.core.provenance.dsse import unverified_payload
 from kiln_pipeline.core.provenance.statement import LOG_NAME, parse_statement
@@ -58,9 +59,10 @@ LIST = Path(__file__).with_suffix(".toml")
 PYTHONS = ("cp39", "cp310", "cp311", "cp312", "cp313")
 PLATFORM = "manylinux_x86_64"
 QUICKLY = {"environment": {"CFLAGS": "-O0", "CXXFLAGS": "-O0"}}
+LIMITS = Limits(time=1800)
 MODES = {
-    "plain": BuildSettings(cibuildwheel=QUICKLY, time_travel="latest", ladder=(Rung.LATEST,)),
-    "kiln": BuildSettings(cibuildwheel=QUICKLY),
+    "plain": BuildSettings(cibuildwheel=QUICKLY, time_travel="latest", ladder=(Rung.LATEST,), limits=LIMITS),
+    "kiln": BuildSettings(cibuildwheel=QUICKLY, limits=LIMITS),
 }
 """Both without the optimiser, which decides on no success and takes most of the time."""
 FLOORS = Floors(glibc=(2, 99))
@@ -250,8 +252,8 @@ def main() -> None:
     if not options.report:
         endpoint, tools = pypi_simple.PYPI_SIMPLE_ENDPOINT, options.folder / "tools"
         zig = options.builder == "zig"
-        builder = ZigBuilder(tools, endpoint=endpoint, timeout=900) if zig else CibuildwheelBuilder(
-            tools, endpoint=endpoint, environment=os.environ, timeout=1800)  # fmt: skip
+        builder = ZigBuilder(tools, endpoint=endpoint) if zig else CibuildwheelBuilder(
+            tools, endpoint=endpoint, environment=os.environ)  # fmt: skip
         upstream = KeptUpstream(options.folder / "sdists")
         names = tomllib.loads(LIST.read_text())["releases"]
         todo = sampled(list(pairs(upstream, options.python, names)), options.sample)

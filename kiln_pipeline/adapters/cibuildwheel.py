@@ -7,7 +7,6 @@ outlives its build.
 import os
 import platform
 import re
-import secrets
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,6 +26,7 @@ from kiln_pipeline.adapters.cibuildwheel_config import (
     engine_setting,
 )
 from kiln_pipeline.adapters.container_images import pinned_image
+from kiln_pipeline.adapters.container_limits import create_arguments, enforced_in, limit_command
 from kiln_pipeline.adapters.container_programs import place
 from kiln_pipeline.adapters.cython_sources import Regeneration, container_commands, plan_regeneration, regenerate
 from kiln_pipeline.adapters.index_bounds import (
@@ -40,12 +40,14 @@ from kiln_pipeline.adapters.index_bounds import (
     without_proxy,
 )
 from kiln_pipeline.adapters.patches import PatchRefused, apply_patches, patch_refused
-from kiln_pipeline.adapters.processes import Children, ProcessTimedOut, capture, passed_through, run_logged
+from kiln_pipeline.adapters.processes import Children, ProcessStopped, capture, passed_through, run_logged
+from kiln_pipeline.adapters.running_builds import RunningBuilds
 from kiln_pipeline.adapters.sdist_archive import BadSdist, bad_sdist, unpack_sdist
 from kiln_pipeline.adapters.tool_environments import ToolEnvironments
 from kiln_pipeline.core.build_plan import BuildPlan, BuildResult, Failure, Material
 from kiln_pipeline.core.failure_log import classify
 from kiln_pipeline.core.failures import FailureClass
+from kiln_pipeline.core.limits import NAMES, NOT_ENFORCED, TOGETHER
 from kiln_pipeline.core.platforms import BuildIdentifier, PythonTag, cibuildwheel_version
 from kiln_pipeline.core.repair_log import unrepaired_wheel
 from kiln_pipeline.core.replay import recorded_image, recorded_pins
@@ -71,12 +73,13 @@ class CibuildwheelBuilder:
 
     name = "cibuildwheel"
 
-    def __init__(self, tools_folder: Path, *, endpoint: str, environment: Mapping[str, str], timeout: float = 7200) -> None:
-        """`environment` is searched for `HOST_SETTINGS` only; `timeout` is the seconds that one build may take."""
+    def __init__(self, tools_folder: Path, *, endpoint: str, environment: Mapping[str, str]) -> None:
+        """`environment` is searched for `HOST_SETTINGS` only."""
         self._settings = {name: value for name, value in environment.items() if HOST_SETTINGS.fullmatch(name)}
         self._children = Children()
         self._tools = ToolEnvironments(tools_folder, endpoint=endpoint, host=os.environ, children=self._children)
-        self._endpoint, self._timeout = endpoint, timeout
+        self._endpoint = endpoint
+        self._builds = RunningBuilds(tools_folder / "running")
         self._version = ""  # of cibuildwheel, in a replay; else the newest that builds the identifier
 
     def replaying(self, identifier: BuildIdentifier, materials: Sequence[Material], folder: Path) -> "CibuildwheelBuilder":
@@ -86,7 +89,7 @@ class CibuildwheelBuilder:
         if identifier.platform.family != "macosx":
             name, sha256 = recorded_image(materials, subject=str(identifier))
             settings[image_setting(identifier)] = pinned_image(self._engine, name, sha256, environment=self._host)
-        replay = CibuildwheelBuilder(folder, endpoint=self._endpoint, environment=settings, timeout=self._timeout)
+        replay = CibuildwheelBuilder(folder, endpoint=self._endpoint, environment=settings)
         replay._version = pin.partition("==")[2]
         replay._tools.recorded(pin.replace("==", "-"), (pin,))
         return replay
@@ -101,6 +104,16 @@ class CibuildwheelBuilder:
         stated = self._settings.get("CIBW_CONTAINER_ENGINE", "").split(";")[0].strip()
         candidates = (stated,) if stated else ("docker", "podman")
         return next((name for name in candidates if capture([name, "info"], environment=self._host) is not None), "")
+
+    @cached_property
+    def _controllers(self) -> frozenset[str]:
+        """The control groups that the engine says it has; podman lists them, docker has a flag for each."""
+        podman = capture([self._engine, "info", "--format", "{{.Host.CgroupControllers}}"], environment=self._host)
+        if podman is not None:
+            return frozenset(podman.strip("[] \n").split())
+        question = "{{.MemoryLimit}} {{.PidsLimit}} {{.CPUCfsQuota}}"
+        docker = (capture([self._engine, "info", "--format", question], environment=self._host) or "").split()
+        return frozenset(name for name, has in zip(("memory", "pids", "cpu"), docker, strict=False) if has == "true")
 
     def refuses(self, identifier: BuildIdentifier) -> str:
         """Return why this host cannot build `identifier`; the container engine is asked once and remembered."""
@@ -171,7 +184,13 @@ class CibuildwheelBuilder:
             environment={name: _with_names(value, folders) for name, value in environment.items()},
             generated=tuple(regeneration.commands),
             unrepaired=unrepaired_wheel(text),
+            enforced=self._enforced(plan, text),
         )
+
+    def _enforced(self, plan: BuildPlan, log: str) -> Mapping[str, str]:
+        if plan.identifier.platform.family == "macosx":
+            return dict.fromkeys(NAMES, NOT_ENFORCED) | {"time": TOGETHER, "log": TOGETHER}
+        return enforced_in(log, plan.settings.limits)
 
     def _unpack(self, plan: BuildPlan, sdist: Path, work: Path) -> Path:
         """Unpack the sdist, if only to know before cibuildwheel does that it is safe and of the right release."""
@@ -191,7 +210,10 @@ class CibuildwheelBuilder:
         also = (*pins_of_test_step(python), *(regeneration.cythons if regenerates else ()))
         policy = policy_of(plan.strategy, upstream=self._endpoint, also=also)
         commands = container_commands(regeneration) if regenerates else []
-        yield f"http://127.0.0.1:{port}/simple/", [container_command(policy, port), *commands]
+        yield (
+            f"http://127.0.0.1:{port}/simple/",
+            [limit_command(plan.settings.limits), container_command(policy, port), *commands],
+        )
 
     def _regenerated_on_host(self, plan: BuildPlan, regeneration: Regeneration, source: Path, log: Path) -> bool:
         """On a Mac, generate anew before the build what the strategy wants so; False when that failed."""
@@ -204,10 +226,10 @@ class CibuildwheelBuilder:
                 tools=self._tools,
                 environment=self._host,
                 log=log,
-                timeout=self._timeout,
+                timeout=plan.settings.limits.time,
                 children=self._children,
             )
-        except ProcessTimedOut:
+        except ProcessStopped:
             return False
 
     def _write_configuration(self, plan: BuildPlan, version: str, work: Path, index: str, first: list[str]) -> dict[str, str]:
@@ -230,28 +252,54 @@ class CibuildwheelBuilder:
 
     def _run(self, command: list[str | Path], plan: BuildPlan, log: Path, folder: Path) -> Failure | None:
         """Run cibuildwheel; None when it succeeded. Its container is removed on every way out."""
-        label = f"kiln.build={secrets.token_hex(8)}"
         environment = {**without_proxy(self._host), "PATH": f"{Path(command[0]).parent}:{self._host.get('PATH', os.defpath)}"}
         environment["SOURCE_DATE_EPOCH"] = str(plan.source_date_epoch)
         environment["NO_COLOR"] = "1"
-        if plan.identifier.platform.family != "macosx":
-            stated = self._settings.get("CIBW_CONTAINER_ENGINE", "")
-            environment["CIBW_CONTAINER_ENGINE"] = engine_setting(stated, self._engine, label=label)
-        try:
-            status = run_logged(
-                command, cwd=folder, environment=environment, log=log, timeout=self._timeout, children=self._children
-            )
-        except ProcessTimedOut:
-            return classify(_read(log))
-        finally:
-            self._remove_containers(label)
+        limits = plan.settings.limits
+        with self._labelled(plan) as labels:
+            if labels:
+                create = [*(f"--label={label}" for label in labels), *create_arguments(limits, controllers=self._controllers)]
+                stated = self._settings.get("CIBW_CONTAINER_ENGINE", "")
+                environment["CIBW_CONTAINER_ENGINE"] = engine_setting(stated, self._engine, create=create)
+            try:
+                status = run_logged(
+                    command,
+                    cwd=folder,
+                    environment=environment,
+                    log=log,
+                    timeout=limits.time,
+                    max_log=limits.log,
+                    children=self._children,
+                )
+            except ProcessStopped:
+                return classify(_read(log))
         return classify(_read(log)) if status else None
 
-    def _remove_containers(self, label: str) -> None:
-        if self._engine:
-            listed = capture([self._engine, "ps", "--all", "--quiet", "--filter", f"label={label}"], environment=self._host)
-            if listed and listed.split():
-                capture([self._engine, "rm", "--force", *listed.split()], environment=self._host)
+    @contextmanager
+    def _labelled(self, plan: BuildPlan) -> Iterator[list[str]]:
+        """Yield the labels of a build's container, none on a Mac; whatever container has the first is removed in the end."""
+        if plan.identifier.platform.family == "macosx":
+            yield []
+            return
+        self._without_leftovers()
+        with self._builds.running() as token:
+            try:
+                yield [f"kiln.build={token}", f"kiln.home={self._builds.home}"]
+            finally:
+                self._remove_containers(token)
+
+    def _without_leftovers(self) -> None:
+        """Remove the containers of builds whose kiln was killed: they would run to their end, for nobody."""
+        home = f"label=kiln.home={self._builds.home}"
+        command = [self._engine, "ps", "--all", "--filter", home, "--format", '{{.Label "kiln.build"}}']
+        for token in self._builds.dead(set((capture(command, environment=self._host) or "").split())):
+            self._remove_containers(token)
+
+    def _remove_containers(self, token: str) -> None:
+        label = f"label=kiln.build={token}"
+        listed = capture([self._engine, "ps", "--all", "--quiet", "--filter", label], environment=self._host)
+        if listed and listed.split():
+            capture([self._engine, "rm", "--force", "--volumes", *listed.split()], environment=self._host)
 
     def _image(self, log: str) -> tuple[Material, ...]:
         match = _IMAGE.search(log)

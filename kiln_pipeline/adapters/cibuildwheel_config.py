@@ -119,14 +119,14 @@ def _install_command(managers: Mapping[str, Sequence[str]]) -> str:
     return " el".join(branches) + f" else echo 'kiln: this image has no package manager of {known}' >&2; exit 1; fi"
 
 
-def engine_setting(stated: str, engine: str, *, label: str) -> str:
-    """Return ``CIBW_CONTAINER_ENGINE``: the host's setting, never with the host mounted, and with a label to find the container.
+def engine_setting(stated: str, engine: str, *, create: Sequence[str]) -> str:
+    """Return ``CIBW_CONTAINER_ENGINE``: the host's setting, never with the host mounted, and with kiln's arguments for `create`.
 
     `stated` is the host's own setting (``podman; create_args: --memory=4g``) or empty; `engine` is its program.
     """
     parts = [part.strip() for part in stated.split(";")[1:]]
     kept = [part for part in parts if part and not part.replace("-", "_").startswith("disable_host_mount")]
-    return "; ".join([engine, *kept, "disable_host_mount: true", f"create_args: --label={label}"])
+    return "; ".join([engine, *kept, "disable_host_mount: true", f"create_args: {shlex.join(create)}"])
 
 
 def _assignments(table: Mapping[str, object]) -> str:

@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from kiln_pipeline.adapters.processes import ProcessTimedOut, capture, run_logged
+from kiln_pipeline.adapters.processes import ProcessStopped, capture, run_logged
 from kiln_pipeline.core.rebuilds import Obstacle
 from kiln_pipeline.errors import BuildError, NotRebuildable
 
@@ -33,7 +33,7 @@ def pinned_image(engine: str, name: str, sha256: str, *, environment: Mapping[st
         try:
             command = [engine, "pull", "--quiet", reference]
             status = run_logged(command, cwd=Path(scratch), environment=environment, log=log, timeout=_PULL_SECONDS)
-        except ProcessTimedOut:
+        except ProcessStopped:
             raise BuildError(subject=reference, reason=f"it could not be fetched in {_PULL_SECONDS} seconds") from None
         said = log.read_text(encoding="utf-8", errors="replace").strip().rpartition("\n")[2]
     if status == 0:

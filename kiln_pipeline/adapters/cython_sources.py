@@ -64,7 +64,7 @@ def regenerate(
     timeout: float,
     children: Children | None = None,
 ) -> bool:
-    """Generate anew on this host; False when a Cython refused, and then `log` has its words. Raises `ProcessTimedOut`."""
+    """Generate anew on this host; False when a Cython refused, and then `log` has its words. Raises `ProcessStopped`."""
     for version, arguments in what.commands.values():
         python = tools.python(f"cython-{version}", (f"Cython=={version}",))
         command = [python, "-I", "-m", "cython", *arguments]

@@ -5,7 +5,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from kiln_pipeline.adapters.processes import ProcessTimedOut, passed_through, run_logged
+from kiln_pipeline.adapters.processes import ProcessStopped, passed_through, run_logged
 from kiln_pipeline.core.wheel_comparison import MAX_TEXT, printable
 
 _DIFFERENT = 1
@@ -24,7 +24,7 @@ def explain(published: Path, rebuilt: Path, *, timeout: float = 600) -> str:
         environment = {**passed_through(os.environ), "HOME": scratch, "TMPDIR": scratch}
         try:
             status = run_logged(command, cwd=Path(scratch), environment=environment, log=log, timeout=timeout)
-        except ProcessTimedOut:
+        except ProcessStopped:
             return ""
         if status != _DIFFERENT or not report.is_file():
             return ""

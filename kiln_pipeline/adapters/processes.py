@@ -5,13 +5,15 @@ cannot change a wheel and a host's secrets cannot leak into a log.
 """
 
 import contextlib
+import io
 import os
+import select
 import shlex
 import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from kiln_pipeline.errors import BuildCancelled, BuildError
@@ -35,12 +37,14 @@ PASSED_THROUGH = (
 )
 """The only variables of the host that a tool gets: where programs are, and how to reach the index (certificates, proxies)."""
 
+_POLL_SECONDS, _WATCH_SECONDS = 0.1, 2.0
+_CHUNK, _CHUNKS = 1 << 16, 64
 _GRACE_SECONDS = 10.0
 """What a child gets to clean up after SIGINT (cibuildwheel removes its container then) before it is killed."""
 
 
-class ProcessTimedOut(Exception):
-    """The child ran longer than it was allowed to; it is gone, and the log says so."""
+class ProcessStopped(Exception):
+    """The child took more time, or printed more, than it was allowed to; it is gone, and the log's last line says why."""
 
 
 class Children:
@@ -92,39 +96,107 @@ def run_logged(
     environment: Mapping[str, str],
     log: Path,
     timeout: float | None = None,
+    max_log: int | None = None,
+    watch: Callable[[], str] | None = None,
+    pass_fds: Sequence[int] = (),
     children: Children | None = None,
 ) -> int:
     """Run a command, append everything it prints to `log`, and return its exit status (negative: killed by that signal).
 
-    `timeout` is in seconds. Raises `ProcessTimedOut`, `BuildCancelled` when `children` are cancelled meanwhile, or `BuildError`
-    when there is no such program. Whatever happens, the child's whole process group is gone when this returns or raises.
+    `timeout` is in seconds; `max_log` is how many bytes the log may have, and bounds it while the child runs; `watch` is asked
+    every two seconds, and what it answers is a reason to stop. Raises `ProcessStopped`, `BuildCancelled` when `children` are
+    cancelled meanwhile, or `BuildError` when there is no such program. Whatever happens, the child's whole process group is gone
+    when this returns or raises.
     """
     words = [str(word) for word in command]
-    with log.open("ab") as output:
+    with log.open("ab", buffering=0) as output:
         output.write(f"kiln: $ {shlex.join(words)}\n".encode())
-        output.flush()
+        reading, writing = os.pipe()
         try:
             child = subprocess.Popen(
                 words,
                 cwd=cwd,
                 env=dict(environment),
                 stdin=subprocess.DEVNULL,
-                stdout=output,
+                stdout=writing,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
                 umask=0o022,
+                pass_fds=pass_fds,
             )
         except OSError as error:
+            os.close(reading)
             raise BuildError(subject=words[0], reason=error.strerror or str(error), hint="is it installed?") from error
-        with (children or Children()).holding(child):
+        finally:
+            os.close(writing)
+        try:
+            with (children or Children()).holding(child):
+                pump = _Pump(reading, output, max_log)
+                reason = pump.attend(child, timeout, watch)
+        finally:
+            os.close(reading)
+        if reason:
+            output.write(f"{pump.line_end}kiln: stopped {reason}\n".encode())
+            raise ProcessStopped(reason)
+        return child.returncode
+
+
+class _Pump:
+    """Carries what a child prints into its log, and no more of it than the log may hold."""
+
+    def __init__(self, reading: int, output: io.FileIO, max_log: int | None) -> None:
+        os.set_blocking(reading, False)
+        self._poll = select.poll()  # select.select takes no descriptor above 1023
+        self._poll.register(reading, select.POLLIN)
+        self._reading, self._output, self._max, self._open = reading, output, max_log, True
+        self.line_end = ""
+        """What ends the last line that was carried: empty when it has ended."""
+
+    def attend(self, child: subprocess.Popen[bytes], timeout: float | None, watch: Callable[[], str] | None) -> str:
+        """Carry until the child has ended, and end it with its group whatever happens; return why it was stopped, if it was."""
+        try:
+            return self._until_end(child, timeout, watch)
+        finally:
+            _stop(child)
+            self._carry()  # what it said at its end
+
+    def _until_end(self, child: subprocess.Popen[bytes], timeout: float | None, watch: Callable[[], str] | None) -> str:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        asked = time.monotonic()
+        while True:
+            ended = child.poll() is not None  # asked first: what it printed is then already in the pipe
+            if not self._carry():
+                return f"after {self._max} bytes of log"
+            if ended:
+                return ""
+            if deadline is not None and time.monotonic() > deadline:
+                return f"after {timeout:g} seconds"
+            if watch is not None and time.monotonic() > asked + _WATCH_SECONDS:
+                if reason := watch():
+                    return reason
+                asked = time.monotonic()
+            if self._open:
+                self._poll.poll(_POLL_SECONDS * 1000)
+            else:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    child.wait(_POLL_SECONDS)
+
+    def _carry(self) -> bool:
+        """Carry what is in the pipe; False when the log is full."""
+        for _ in range(_CHUNKS if self._open else 0):
+            room = _CHUNK if self._max is None else self._max - os.fstat(self._output.fileno()).st_size
+            if room <= 0:
+                return False
             try:
-                return child.wait(timeout)
-            except subprocess.TimeoutExpired:
-                _stop(child)
-                output.write(f"kiln: stopped after {timeout:g} seconds\n".encode())
-                raise ProcessTimedOut(words[0]) from None
-            finally:
-                _stop(child)
+                data = os.read(self._reading, min(room, _CHUNK))
+            except BlockingIOError:
+                return True
+            self._output.write(data)
+            if not data:
+                self._open = False
+                break
+            self.line_end = "" if data.endswith(b"\n") else "\n"
+        return True
 
 
 def capture(command: Sequence[str | Path], *, environment: Mapping[str, str], timeout: float = 60) -> str | None:

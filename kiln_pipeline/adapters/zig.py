@@ -17,12 +17,13 @@ from kiln_pipeline.adapters.cython_sources import Regeneration, plan_regeneratio
 from kiln_pipeline.adapters.index_bounds import policy_of, requirement, serving
 from kiln_pipeline.adapters.interpreters import Interpreter, find_interpreters
 from kiln_pipeline.adapters.patches import PatchRefused, patch_refused
-from kiln_pipeline.adapters.processes import Children, ProcessTimedOut, passed_through
+from kiln_pipeline.adapters.processes import Children, ProcessStopped, passed_through
 from kiln_pipeline.adapters.sdist_archive import BadSdist, bad_sdist
 from kiln_pipeline.adapters.tool_environments import ToolEnvironments, pip_environment
 from kiln_pipeline.adapters.zig_build import StepFailed, ZigBuild
 from kiln_pipeline.core.build_plan import BuildPlan, BuildResult, Material
 from kiln_pipeline.core.failure_log import classify
+from kiln_pipeline.core.limits import NAMES, NOT_ENFORCED, TOGETHER
 from kiln_pipeline.core.platforms import BuildIdentifier, PythonTag
 from kiln_pipeline.core.rebuilds import Obstacle
 from kiln_pipeline.core.repair_log import unrepaired_wheel
@@ -42,12 +43,12 @@ class ZigBuilder:
 
     name = "zig"
 
-    def __init__(self, tools_folder: Path, *, endpoint: str, timeout: float = 3600) -> None:
-        """`endpoint` is the simple index for tools and build requirements; `timeout` the seconds that one build may take."""
+    def __init__(self, tools_folder: Path, *, endpoint: str) -> None:
+        """`endpoint` is the simple index for tools and build requirements."""
         self._tools_folder = tools_folder.absolute()
         self._children = Children()
         self._tools = ToolEnvironments(tools_folder, endpoint=endpoint, host=os.environ, children=self._children)
-        self._endpoint, self._timeout = endpoint, timeout
+        self._endpoint = endpoint
         self._pins = TOOLS
 
     def replaying(self, identifier: BuildIdentifier, materials: Sequence[Material], folder: Path) -> "ZigBuilder":
@@ -56,7 +57,7 @@ class ZigBuilder:
         if found != recorded:
             reason = f"it was built by {recorded or 'an interpreter that is not on record'}, and this host has {found}"
             raise NotRebuildable(subject=str(identifier), obstacle=Obstacle.OTHER_INTERPRETER, reason=reason)
-        replay = ZigBuilder(folder, endpoint=self._endpoint, timeout=self._timeout)
+        replay = ZigBuilder(folder, endpoint=self._endpoint)
         names = [pin.partition("==")[0] for pin in TOOLS]
         replay._pins = recorded_pins(materials, names, subject=str(identifier))
         replay._tools.recorded(replay._environment, replay._pins)
@@ -110,7 +111,7 @@ class ZigBuilder:
 
         def generate(source: Path) -> bool:
             found.append(plan_regeneration(source, plan.identifier.python))
-            return not plan.strategy.regenerate or self._regenerate(found[0], source, log)
+            return not plan.strategy.regenerate or self._regenerate(found[0], source, log, plan.settings.limits.time)
 
         build = ZigBuild(
             plan=plan,
@@ -121,7 +122,7 @@ class ZigBuilder:
             generate=generate,
             work=work,
             log=log,
-            deadline=time.monotonic() + self._timeout,
+            deadline=time.monotonic() + plan.settings.limits.time,
             children=self._children,
         )
         wheel, failure = None, None
@@ -145,13 +146,14 @@ class ZigBuilder:
             environment=build.stated_environment(),
             generated=tuple(found[0].commands) if found else (),
             unrepaired=unrepaired_wheel(log.read_text(encoding="utf-8", errors="replace")),
+            enforced=dict.fromkeys(NAMES, NOT_ENFORCED) | {"time": TOGETHER, "log": TOGETHER},
         )
 
-    def _regenerate(self, what: Regeneration, source: Path, log: Path) -> bool:
+    def _regenerate(self, what: Regeneration, source: Path, log: Path, timeout: int) -> bool:
         environment = pip_environment(passed_through(os.environ))
         try:
             return regenerate(
-                what, source, tools=self._tools, environment=environment, log=log, timeout=self._timeout, children=self._children
+                what, source, tools=self._tools, environment=environment, log=log, timeout=timeout, children=self._children
             )
-        except ProcessTimedOut:
+        except ProcessStopped:
             return False

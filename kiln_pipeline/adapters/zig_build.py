@@ -24,7 +24,7 @@ from kiln_pipeline.adapters.build_tags import add_build_tag
 from kiln_pipeline.adapters.index_bounds import INDEX, given_out, requirement, without_proxy
 from kiln_pipeline.adapters.interpreters import Interpreter
 from kiln_pipeline.adapters.patches import apply_patches
-from kiln_pipeline.adapters.processes import Children, ProcessTimedOut, passed_through, run_logged
+from kiln_pipeline.adapters.processes import Children, ProcessStopped, passed_through, run_logged
 from kiln_pipeline.adapters.sdist_archive import unpack_sdist
 from kiln_pipeline.adapters.tool_environments import pip_environment
 from kiln_pipeline.adapters.zig_wrappers import COMPILER_ENVIRONMENT, write_wrappers
@@ -167,8 +167,16 @@ class ZigBuild:
         }
         left = max(self.deadline - time.monotonic(), 1)
         try:
-            return run_logged(command, cwd=cwd, environment=environment, log=self.log, timeout=left, children=self.children)
-        except ProcessTimedOut as error:
+            return run_logged(
+                command,
+                cwd=cwd,
+                environment=environment,
+                log=self.log,
+                timeout=left,
+                max_log=self.plan.settings.limits.log,
+                children=self.children,
+            )
+        except ProcessStopped as error:
             raise StepFailed(str(error)) from error
 
     def _fixed_environment(self) -> dict[str, str]:

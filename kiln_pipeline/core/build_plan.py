@@ -91,6 +91,8 @@ class BuildResult:
     """Paths in the sdist of C sources that a Cython too old for the target's Python generated, with their .pyx beside them."""
     unrepaired: Material | None = None
     """The wheel before auditwheel or delocate; None when the build did not come so far, or needs no repair."""
+    enforced: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """Field of `core.limits.Limits`, or part of the host that was closed to the build -> how that was enforced."""
 
 
 def build_number(release: Release, identifier: BuildIdentifier, attempts: Sequence[Attempt]) -> int:

@@ -27,8 +27,18 @@ def _rule(failure_class: FailureClass, hint: str, *alternatives: str) -> Rule:
 _HOST = (
     _rule(
         FailureClass.TIMEOUT,
-        "the build took too long: raise the builder's timeout or use a faster host",
-        r"^kiln: stopped after ",
+        "the build took too long: raise time in the recipe's limits, or use a faster host",
+        r"^kiln: stopped after [\d.]+ seconds",
+        r"CPU time limit exceeded",
+        r"signal(?:\.Signals)?[ .]*(?:24\b|SIGXCPU)",
+    ),
+    _rule(
+        FailureClass.OVER_LIMIT,
+        "the build took more of its host than it may: raise that one of the recipe's limits if the package is to be trusted",
+        r"^kiln: stopped (?:after \d+ bytes of log|with )",
+        r"File size limit exceeded",
+        r"File too large",
+        r"signal(?:\.Signals)?[ .]*(?:25\b|SIGXFSZ)",
     ),
     _rule(FailureClass.OUT_OF_DISK, "free disk space on the build host", r"No space left on device"),
     _rule(
@@ -64,7 +74,7 @@ _HOST = (
         r"OCIEngineTooOldError",
         r"manifest unknown",
         r"^kiln: index: cannot listen on ",
-        r"Error: (?:initializing source|creating build container|crun:|runc:|OCI runtime|unable to (?:pull|copy))",
+        r"Error: (?:initializing source|creating build container|crun:|runc:|OCI runtime|unable to (?:pull|copy|start))",
         r"[Ee]xec format error",
     ),
 )

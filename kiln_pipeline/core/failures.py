@@ -22,6 +22,8 @@ class FailureClass(StrEnum):
     OUT_OF_MEMORY = "out-of-memory"
     OUT_OF_DISK = "out-of-disk"
     TIMEOUT = "timeout"
+    OVER_LIMIT = "over-limit"
+    FORBIDDEN = "forbidden"
     NETWORK = "network"
     ENGINE = "engine"
     LOST_EXTENSION = "lost-extension"
@@ -63,6 +65,8 @@ def retry_after(failure_class: str, count: int) -> timedelta | None:
             | FailureClass.REPAIR_FAILED
             | FailureClass.NO_SUCH_IDENTIFIER
             | FailureClass.LOST_EXTENSION
+            | FailureClass.OVER_LIMIT
+            | FailureClass.FORBIDDEN
             | FailureClass.TESTS_FAILED
             | FailureClass.BAD_SDIST
             | FailureClass.BAD_WHEEL

@@ -17,6 +17,7 @@ from packaging.version import Version
 from kiln_pipeline.core import recipe_values as values
 from kiln_pipeline.core.cibuildwheel_options import OldestTool, read_options
 from kiln_pipeline.core.distributions import project_name
+from kiln_pipeline.core.limits import LOWEST, NAMES
 from kiln_pipeline.core.patches import Patch, patched_files
 from kiln_pipeline.core.platforms import BuildIdentifier, Floors, Platform, PythonTag, cibuildwheel_version
 from kiln_pipeline.core.recipes import BuildSettings, Override, Recipe, SettingsLayer, admits
@@ -235,6 +236,7 @@ def _read_settings(reader: TableReader, common: _Common, patches: _Patches) -> S
     ladder = build.texts("ladder", values.rung)
     if ladder == ():
         build.report("ladder", f"is empty; list some of {', '.join(Rung)}, or leave it out to try them all")
+    network = build.flag("network")
     build.finish()
     packages = reader.table("system-packages")
     listed = {manager: packages.texts(manager, values.system_package) for manager in values.PACKAGE_MANAGERS}
@@ -249,14 +251,35 @@ def _read_settings(reader: TableReader, common: _Common, patches: _Patches) -> S
         system_packages=MappingProxyType(stated) if "system-packages" in reader else None,
         time_travel=time_travel,
         ladder=ladder,
+        network=network,
+        limits=_read_limits(reader.table("limits")) if "limits" in reader else None,
     )
+
+
+def _read_limits(limits: TableReader) -> dict[str, int]:
+    """Read ``[limits]``: sizes and times as texts with their unit, counts as integers; none below `LOWEST`."""
+    stated: dict[str, int] = {}
+    for name in NAMES:
+        key, lowest = name.replace("_", "-"), int(getattr(LOWEST, name))
+        if name in ("cpus", "processes"):
+            value = limits.integer(key)
+        else:
+            value = limits.text(key, values.duration if name in ("time", "cpu_time") else values.size)
+        if value is None:
+            continue
+        if value < lowest:
+            limits.report(key, f"is too low for any build: at least {values.limit_text(name, lowest)}")
+        stated[name] = value
+    limits.finish()
+    return stated
 
 
 def _read_override(reader: TableReader, common: _Common, patches: _Patches) -> Override:
     reader.require("versions", 'say which releases it is for, for example "<5"')
     versions = reader.texts("versions", values.specifier_set, or_one=True) or ()
-    if not reader.data.keys() & {"build", "system-packages", "cibuildwheel"}:
-        reader.report("build", "is missing: write at least one of build, system-packages and cibuildwheel below [[overrides]]")
+    if not reader.data.keys() & {"build", "system-packages", "limits", "cibuildwheel"}:
+        tables = "build, system-packages, limits and cibuildwheel"
+        reader.report("build", f"is missing: write at least one of {tables} below [[overrides]]")
     settings = _read_settings(reader, common, patches)
     reader.finish()
     return Override(versions=versions, settings=settings)

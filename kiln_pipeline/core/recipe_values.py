@@ -27,6 +27,9 @@ FLOORS: tuple[tuple[str, str, tuple[int, int], str], ...] = (
 """Field of `Floors`, key in ``[targets]``, the lowest value there can be, and why."""
 
 _AGE = re.compile(r"(?P<number>\d{1,4})(?P<unit>[hd])", re.ASCII)
+_SIZE = re.compile(r"(?P<number>\d{1,7})(?P<unit>KiB|MiB|GiB)", re.ASCII)
+_UNITS = {"KiB": 1024, "MiB": 1024**2, "GiB": 1024**3, "s": 1, "m": 60, "h": 3600}
+_DURATION = re.compile(r"(?P<number>\d{1,6})(?P<unit>[smh])", re.ASCII)
 _FLOOR = re.compile(r"(?P<major>\d{1,3})\.(?P<minor>\d{1,3})", re.ASCII)
 # No shell metacharacter, no leading '-': the names end up in a shell line. '@', '/', '=' and ':' are for brew's versions
 # and taps, apt's and apk's versions and apt's architectures.
@@ -65,6 +68,31 @@ def age(text: str) -> timedelta:
         raise ValueError(f"{text!r} is no age; write hours or days, for example 24h or 2d")
     number = int(match["number"])
     return timedelta(hours=number) if match["unit"] == "h" else timedelta(days=number)
+
+
+def size(text: str) -> int:
+    """``512MiB`` or ``8GiB``, in bytes."""
+    match = _SIZE.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r} is no size; write a whole number and KiB, MiB or GiB, for example 512MiB")
+    return int(match["number"]) * _UNITS[match["unit"]]
+
+
+def duration(text: str) -> int:
+    """``90s``, ``30m`` or ``2h``, in seconds."""
+    match = _DURATION.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r} is no length of time; write a whole number and s, m or h, for example 30m")
+    return int(match["number"]) * _UNITS[match["unit"]]
+
+
+def limit_text(name: str, value: int) -> str:
+    """Return a field of `core.limits.Limits` as it is written in a recipe: ``8GiB``, ``2h``, ``2048``."""
+    if name in ("cpus", "processes"):
+        return str(value)
+    units = ("h", "m", "s") if name in ("time", "cpu_time") else ("GiB", "MiB", "KiB")
+    unit = next((unit for unit in units if value % _UNITS[unit] == 0), "")
+    return f"{value // _UNITS[unit]}{unit}" if unit else f"{value} bytes"
 
 
 def platform(text: str) -> Platform:

@@ -12,6 +12,7 @@ from typing import cast
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
+from kiln_pipeline.core.limits import Limits
 from kiln_pipeline.core.patches import Patch
 from kiln_pipeline.core.platforms import Floors, Platform, PythonTag
 from kiln_pipeline.core.strategies import Rung
@@ -47,6 +48,9 @@ class BuildSettings:
     """When build requirements are of: ``as-of`` (the release's date), ``latest``, or a day such as ``2023-06-01``."""
     ladder: tuple[Rung, ...] = ()
     """The ways of building that are tried in order; empty: the default of `core.strategies.strategies_for`."""
+    network: bool = True
+    """Whether the build may reach more than the index of its build requirements."""
+    limits: Limits = field(default_factory=Limits)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,6 +64,9 @@ class SettingsLayer:
     system_packages: Mapping[str, tuple[str, ...]] | None = None
     time_travel: str | None = None
     ladder: tuple[Rung, ...] | None = None
+    network: bool | None = None
+    limits: Mapping[str, int] | None = None
+    """Field names of `Limits`; those that are left out stay as they are beneath."""
 
     def over(self, beneath: BuildSettings) -> BuildSettings:
         """Lay this over `beneath`: tables merge key by key, lists replace."""
@@ -72,6 +79,8 @@ class SettingsLayer:
             system_packages=MappingProxyType(packages),
             time_travel=beneath.time_travel if self.time_travel is None else self.time_travel,
             ladder=beneath.ladder if self.ladder is None else self.ladder,
+            network=beneath.network if self.network is None else self.network,
+            limits=beneath.limits.with_stated(self.limits or {}),
         )
 
 

@@ -17,6 +17,7 @@ from pypi_simple import PYPI_SIMPLE_ENDPOINT
 from kiln_pipeline.adapters.cibuildwheel import CibuildwheelBuilder, materials_in, pins_of_test_step
 from kiln_pipeline.core.build_plan import BuildPlan, BuildResult, Material
 from kiln_pipeline.core.ladder import ladder_of
+from kiln_pipeline.core.limits import EACH, TOGETHER, Limits
 from kiln_pipeline.core.platforms import BuildIdentifier
 from kiln_pipeline.core.recipes import BuildSettings
 from kiln_pipeline.core.wheel_contents import check_wheel, read_wheel
@@ -29,8 +30,8 @@ YAML = BuildSettings(
 )
 
 
-def builder(tools: Path, environment: Mapping[str, str], timeout: float = 900) -> CibuildwheelBuilder:
-    return CibuildwheelBuilder(tools, endpoint=PYPI_SIMPLE_ENDPOINT, environment=environment, timeout=timeout)
+def builder(tools: Path, environment: Mapping[str, str]) -> CibuildwheelBuilder:
+    return CibuildwheelBuilder(tools, endpoint=PYPI_SIMPLE_ENDPOINT, environment=environment)
 
 
 def build(tmp_path: Path, name: str, plan: BuildPlan, made: CibuildwheelBuilder) -> BuildResult:
@@ -107,6 +108,8 @@ def test_a_real_build_twice_is_the_same_to_the_byte(
     kinds = [material.kind for material in first.materials]
     assert (kinds, first.materials) == (["tool", "image", "interpreter", "build-requirement"], second.materials)
     assert len(first.materials[1].sha256) == 64
+    assert [first.enforced[name] for name in ("file_size", "cpu_time", "time", "log")] == [EACH, EACH, TOGETHER, TOGETHER]
+    assert first.enforced["memory"] in (EACH, TOGETHER)  # without control groups: of each process
     assert containers(container_environment, tmp_path / "first.log") == []
 
 
@@ -153,8 +156,8 @@ def test_a_build_that_takes_too_long_leaves_no_container(
     tmp_path: Path, tools_folder: Path, container_environment: Mapping[str, str]
 ) -> None:
     """A command that hangs in the container, where killing cibuildwheel alone would not reach it."""
-    settings = BuildSettings(cibuildwheel={"before-all": "sleep 600"})
-    made = builder(tools_folder, container_environment, timeout=8)
+    settings = BuildSettings(cibuildwheel={"before-all": "sleep 600"}, limits=Limits(time=8))
+    made = builder(tools_folder, container_environment)
     result = build(tmp_path, "build", plan_of(MARKUPSAFE, settings=settings), made)
     assert result.failure is not None
     assert result.failure.failure_class == "timeout"

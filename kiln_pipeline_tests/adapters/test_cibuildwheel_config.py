@@ -173,4 +173,4 @@ def test_on_a_mac_brew_installs_and_nothing_is_written() -> None:
 )
 def test_the_host_is_never_mounted(stated: str, setting: str) -> None:
     """Whatever the host says; its other settings stay, and cibuildwheel joins the two lists of arguments."""
-    assert setting == engine_setting(stated, "podman", label="a=1")
+    assert setting == engine_setting(stated, "podman", create=["--label=a=1"])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from kiln_pipeline.adapters.processes import ProcessTimedOut, capture, passed_through, run_logged
+from kiln_pipeline.adapters.processes import ProcessStopped, capture, passed_through, run_logged
 from kiln_pipeline.errors import BuildError
 
 # A child that starts a grandchild (which ignores SIGINT, as a compiler in the middle of a write may) and writes its pid.
@@ -62,10 +62,26 @@ def test_output_is_appended_after_the_command_in_order(tmp_path: Path) -> None:
 
 def test_a_child_that_takes_too_long_is_stopped_with_its_children(tmp_path: Path) -> None:
     """The log says so, in the words that classification looks for."""
-    with pytest.raises(ProcessTimedOut):
+    with pytest.raises(ProcessStopped):
         run_family(tmp_path, "time.sleep(60)", timeout=0.7)
     assert gone(int((tmp_path / "pid").read_text()))
     assert (tmp_path / "log").read_text().splitlines()[-1] == "kiln: stopped after 0.7 seconds"
+
+
+def test_a_log_is_bounded_while_the_child_runs(tmp_path: Path) -> None:
+    """Ten gigabytes of output are a reason to stop, and never on the disk."""
+    log = tmp_path / "log"
+    with pytest.raises(ProcessStopped, match="after 100000 bytes of log"):
+        run_logged(["yes", "x" * 99], cwd=tmp_path, environment={"PATH": os.defpath}, log=log, timeout=60, max_log=100_000)
+    assert (log.stat().st_size < 101_000, log.read_text().splitlines()[-1]) == (True, "kiln: stopped after 100000 bytes of log")
+
+
+def test_what_a_watch_answers_is_a_reason_to_stop(tmp_path: Path) -> None:
+    """Asked while the child runs."""
+    with pytest.raises(ProcessStopped, match="with too much"):
+        run_logged(
+            ["sleep", "60"], cwd=tmp_path, environment={"PATH": os.defpath}, log=tmp_path / "log", watch=lambda: "with too much"
+        )
 
 
 def test_children_that_outlive_their_parent_are_ended(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from kiln_pipeline.adapters import zig
 from kiln_pipeline.adapters.interpreters import Interpreter
 from kiln_pipeline.adapters.zig import ZigBuilder
 from kiln_pipeline.core.build_plan import BuildPlan, BuildResult
+from kiln_pipeline.core.limits import Limits
 from kiln_pipeline.core.platforms import BuildIdentifier, PythonTag
 from kiln_pipeline.core.recipes import BuildSettings
 from kiln_pipeline.core.wheel_contents import check_wheel, read_wheel
@@ -37,8 +38,8 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def builder(tools: Path, timeout: float = 900) -> ZigBuilder:
-    return ZigBuilder(tools, endpoint=PYPI_SIMPLE_ENDPOINT, timeout=timeout)
+def builder(tools: Path) -> ZigBuilder:
+    return ZigBuilder(tools, endpoint=PYPI_SIMPLE_ENDPOINT)
 
 
 def build(folder: Path, plan: BuildPlan, made: ZigBuilder, sdist: Path | None = None) -> BuildResult:
@@ -191,9 +192,9 @@ def test_a_build_that_takes_too_long_is_a_timeout(tmp_path: Path, tools_folder: 
     """With all its children gone."""
     made = builder(tools_folder)
     made._tools.python("zig-0.17.1", zig.TOOLS)  # making the tools is not what is timed
-    made._timeout = 20
     sdist = sdist_of(tmp_path, SLEEPER)
-    result = build(tmp_path / "build", plan_for_file(sdist.name, sdist.read_bytes(), HERE), made, sdist)
+    plan = plan_for_file(sdist.name, sdist.read_bytes(), HERE, settings=BuildSettings(limits=Limits(time=20)))
+    result = build(tmp_path / "build", plan, made, sdist)
     assert result.failure is not None
     assert (result.failure.failure_class, sleepers(tmp_path)) == ("timeout", [])
 

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+from dataclasses import replace
 from datetime import timedelta
 from types import MappingProxyType
 
@@ -10,11 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from packaging.specifiers import SpecifierSet
+from packaging.version import Version
 
+from kiln_pipeline.core.limits import Limits
 from kiln_pipeline.core.patches import Patch
 from kiln_pipeline.core.platforms import Floors, Platform, PythonTag
 from kiln_pipeline.core.recipe_toml import parse_recipes
-from kiln_pipeline.core.recipes import BuildSettings, Override, Recipe, SettingsLayer
+from kiln_pipeline.core.recipes import BuildSettings, Override, Recipe, SettingsLayer, settings_for
 from kiln_pipeline.core.strategies import Rung
 from kiln_pipeline.errors import Problem, RecipeError
 
@@ -349,7 +352,7 @@ def test_files_are_named_as_the_caller_says() -> None:
         (
             recipe_with('[[overrides]]\nversions = "<1"'),
             "overrides[0].build",
-            "is missing: write at least one of build, system-packages and cibuildwheel below [[overrides]]",
+            "is missing: write at least one of build, system-packages, limits and cibuildwheel below [[overrides]]",
         ),
         (recipe_with("targets = 3"), "targets", "is an integer; write a table"),
         (recipe_with("min-age = 2026-01-01"), "min-age", "is a date; write a string"),
@@ -374,14 +377,37 @@ def test_files_are_named_as_the_caller_says() -> None:
             "is empty; list some of as-of, as-of-regenerated, as-of-newer-setuptools, latest, or leave it out to try them all",
         ),
         (
+            recipe_with('limits.memory = "8GB"'),
+            "limits.memory",
+            "'8GB' is no size; write a whole number and KiB, MiB or GiB, for example 512MiB",
+        ),
+        (recipe_with('limits.log = "1KiB"'), "limits.log", "is too low for any build: at least 64KiB"),
+        (recipe_with('limits.time = "5s"'), "limits.time", "is too low for any build: at least 10s"),
+        (
+            recipe_with('limits.time = "soon"'),
+            "limits.time",
+            "'soon' is no length of time; write a whole number and s, m or h, for example 30m",
+        ),
+        (recipe_with("limits.processes = 1"), "limits.processes", "is too low for any build: at least 16"),
+        (
             recipe_with('build."a b" = 1'),
             'build."a b"',
-            "is unknown; known are constraints, extensions, ladder, patches, time-travel",
+            "is unknown; known are constraints, extensions, ladder, network, patches, time-travel",
         ),
     ],
 )
 def test_single_mistakes(text: str, field: str, message: str) -> None:
     assert [(problem.field, problem.message) for problem in problems_of(DEFAULTS, foo=text)] == [(field, message)]
+
+
+def test_limits_are_laid_over_each_other_one_by_one() -> None:
+    """The defaults' beneath, a recipe's over them, an override's on top."""
+    defaults = DEFAULTS + '\n[limits]\nmemory = "1GiB"\nlog = "1MiB"\n'
+    text = recipe_with('[limits]\nlog = "2MiB"\ntime = "30m"\n[[overrides]]\nversions = "<1"\n[overrides.limits]\ncpus = 2\n')
+    (recipe,) = parse_recipes(defaults, {"foo": text})
+    beneath = Limits(memory=1 << 30, log=2 << 20, time=1800)
+    limits = [settings_for(recipe, Version(version)).limits for version in ("1.0", "0.9")]
+    assert limits == [beneath, replace(beneath, cpus=2)]
 
 
 def test_what_an_override_lacks_is_said() -> None:

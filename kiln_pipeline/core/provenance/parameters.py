@@ -6,6 +6,7 @@ from types import MappingProxyType
 
 from kiln_pipeline.core.build_plan import BuildPlan
 from kiln_pipeline.core.distributions import DistributionFile, FileKind, Release
+from kiln_pipeline.core.limits import NAMES, Limits
 from kiln_pipeline.core.patches import Patch
 from kiln_pipeline.core.platforms import BuildIdentifier, Floors
 from kiln_pipeline.core.recipes import BuildSettings
@@ -30,7 +31,11 @@ def external_parameters(plan: BuildPlan) -> dict[str, object]:
         "build_number": plan.build_number,
         "expects_extension": plan.expects_extension,
         "recipe": {"text": plan.recipe_text, "sha256": plan.recipe_sha256},
-        "settings": {**_table(plan.settings), "patches": [_patch(patch) for patch in plan.settings.patches]},
+        "settings": {
+            **_table(plan.settings),
+            "patches": [_patch(patch) for patch in plan.settings.patches],
+            "limits": _table(plan.settings.limits),
+        },
         "floors": _table(plan.floors),
         "ad_hoc_environment": plan.environment,
     }
@@ -92,14 +97,16 @@ def _read_settings(table: Table) -> BuildSettings:
         system_packages=MappingProxyType({manager: packages.texts(manager) for manager in packages.plain()}),
         time_travel=table.text("time_travel") if travels else "latest",
         ladder=_read_ladder(table) if travels else (),
+        network=table.flag("network") if "network" in table.plain() else True,
+        limits=_read_limits(table) if "limits" in table.plain() else Limits(),
     )
 
 
 def _settings_fields(external: Table) -> set[str]:
-    """Statements from before time travel lack its two fields: they were plain builds. Older ones lack patches too."""
+    """Statements from before time travel lack its two fields: they were plain builds. Older ones lack patches and limits too."""
     stated = external.table("settings", fields=None).plain()
-    lacking = {"patches"} - stated.keys() if "time_travel" in stated else {"time_travel", "ladder", "patches"} - stated.keys()
-    return set(_names(BuildSettings)) - lacking
+    later = ({"time_travel", "ladder"}, {"patches"}, {"network", "limits"})
+    return set(_names(BuildSettings)).difference(*(names for names in later if not names & stated.keys()))
 
 
 def _patch(patch: Patch) -> dict[str, object]:
@@ -110,6 +117,11 @@ def _read_patch(table: Table) -> Patch:
     patch = Patch(name=table.text("name"), text=table.text("text"))
     table.exactly("sha256", patch.sha256)
     return patch
+
+
+def _read_limits(table: Table) -> Limits:
+    limits = table.table("limits", fields=set(NAMES))
+    return Limits(**{name: limits.whole(name) for name in NAMES})
 
 
 def _read_ladder(table: Table) -> tuple[Rung, ...]:
@@ -134,5 +146,5 @@ def _names(kind: type[DistributionFile] | type[BuildSettings] | type[Floors]) ->
     return [field.name for field in fields(kind)]
 
 
-def _table(value: DistributionFile | BuildSettings | Floors) -> dict[str, object]:
+def _table(value: DistributionFile | BuildSettings | Floors | Limits) -> dict[str, object]:
     return {field.name: getattr(value, field.name) for field in fields(value)}

@@ -7,8 +7,9 @@ every rung of the ladder that was tried).
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
+from types import MappingProxyType
 from urllib.parse import quote
 
 from kiln_pipeline.core.attempts import Attempt, Outcome
@@ -72,6 +73,8 @@ class Statement:
     """Every rung that was tried, in order; empty in statements from before time travel."""
     unrepaired: Material | None = None
     """The wheel before its repair, as the build backend made it; None where no repair step was reached or needed."""
+    enforced: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """How each limit of the build was enforced; empty in statements from before limits."""
 
 
 def claim_of(wheel: WheelFacts) -> WheelClaim:
@@ -127,7 +130,9 @@ def build_statement(
             "buildDefinition": {
                 "buildType": BUILD_TYPE,
                 "externalParameters": external_parameters(plan),
-                "internalParameters": {"command": result.command, "environment": result.environment},
+                "internalParameters": {
+                    "command": result.command, "environment": result.environment, "enforced": result.enforced,
+                },
                 "resolvedDependencies": [_dependency(material) for material in (_sdist(plan), *result.materials)],
             },
             "runDetails": {
@@ -171,7 +176,9 @@ def parse_statement(payload: bytes) -> Statement:
     )
     definition.exactly("buildType", BUILD_TYPE)
     plan = read_external_parameters(definition)
-    internal = definition.table("internalParameters", fields={"command", "environment"})
+    internal = definition.table("internalParameters", fields=None)
+    later = {"enforced"} & internal.plain().keys()  # not in statements from before limits
+    internal = definition.table("internalParameters", fields={"command", "environment"} | later)
     run = predicate.table("runDetails", fields={"builder", "metadata", "byproducts"})
     own = predicate.table("kiln_attempt", fields=_OWN | strategy_fields(predicate.table("kiln_attempt", fields=None)))
     strategy, rungs = read_strategy_record(own)
@@ -200,6 +207,7 @@ def parse_statement(payload: bytes) -> Statement:
         materials=found,
         command=internal.texts("command"),
         environment=internal.text_map("environment"),
+        enforced=internal.text_map("enforced") if later else {},
         hint=failure.text("hint") if failure else "",
         wheel=wheel,
         strategy=strategy,
