@@ -25,7 +25,9 @@ from kiln_pipeline.adapters.cibuildwheel_config import (
     config_text,
     engine_setting,
 )
-from kiln_pipeline.adapters.container_images import pinned_image
+from kiln_pipeline.adapters.cibuildwheel_image import stated_image, variable
+from kiln_pipeline.adapters.compiler_cache import CacheUse, CompilerCache
+from kiln_pipeline.adapters.container_images import Image, pinned_image, resolve
 from kiln_pipeline.adapters.container_limits import create_arguments, enforced_in, limit_command
 from kiln_pipeline.adapters.container_programs import place
 from kiln_pipeline.adapters.cython_sources import Regeneration, container_commands, plan_regeneration, regenerate
@@ -60,7 +62,6 @@ HOST_SETTINGS = re.compile(
 """The settings of a host that reach cibuildwheel: which engine, which images, where they are kept. Options come from recipes."""
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-_IMAGE = re.compile(r"^Starting container image (\S+?)\.\.\.", re.MULTILINE)
 _PYTHON = re.compile(r"^Python (\d+\.\d+\.\d+\S*)", re.MULTILINE)
 _STEP = re.compile(r"^(?:\S* )?Building wheel\.\.\.(.*?)(?:^(?:\S* )?Repairing wheel\.\.\.|\Z)", re.MULTILINE | re.DOTALL)
 _INSTALLED = re.compile(r"Successfully installed ((?:[\w.-]+-\d\S*\s+)+)")  # pip; `build` breaks its lines at 80 columns
@@ -78,6 +79,8 @@ class CibuildwheelBuilder:
         self._settings = {name: value for name, value in environment.items() if HOST_SETTINGS.fullmatch(name)}
         self._children = Children()
         self._tools = ToolEnvironments(tools_folder, endpoint=endpoint, host=os.environ, children=self._children)
+        self._cache = CompilerCache(tools_folder / "compiler-cache", endpoint=endpoint)
+        self._images: dict[str, Image] = {}
         self._endpoint = endpoint
         self._builds = RunningBuilds(tools_folder / "running")
         self._version = ""  # of cibuildwheel, in a replay; else the newest that builds the identifier
@@ -88,7 +91,7 @@ class CibuildwheelBuilder:
         settings = dict(self._settings)
         if identifier.platform.family != "macosx":
             name, sha256 = recorded_image(materials, subject=str(identifier))
-            settings[image_setting(identifier)] = pinned_image(self._engine, name, sha256, environment=self._host)
+            settings[variable(identifier)] = pinned_image(self._engine, name, sha256, environment=self._host)
         replay = CibuildwheelBuilder(folder, endpoint=self._endpoint, environment=settings)
         replay._version = pin.partition("==")[2]
         replay._tools.recorded(pin.replace("==", "-"), (pin,))
@@ -156,6 +159,9 @@ class CibuildwheelBuilder:
         except PatchRefused as error:
             return BuildResult(builder=self.name, failure=patch_refused(error))
         python = self._tools.python(f"cibuildwheel-{version}", (f"cibuildwheel=={version}",))
+        image, cache = self._image(plan, python), CacheUse()
+        if plan.caches and image is not None:
+            cache = self._compiler_cache(plan, image, log)
         regeneration = plan_regeneration(source, plan.identifier.python)
         options = ("--only", str(plan.identifier), "--output-dir", "{work}/out", "--config-file", "{work}/cibuildwheel.toml")
         touched = plan.strategy.regenerate or plan.settings.patches
@@ -163,9 +169,9 @@ class CibuildwheelBuilder:
         package, folder = (str(sdist.absolute()), work) if packed else (".", source)
         command = [python, "-m", "cibuildwheel", *(word.replace("{work}", str(work)) for word in options), package]
         with self._index(plan, regeneration, python, log) as (index, first):
-            environment = self._write_configuration(plan, version, work, index, first)
+            environment = self._write_configuration(plan, version, work, index, first, cache)
             ready = self._regenerated_on_host(plan, regeneration, source, log)
-            failure = self._run(command, plan, log, folder) if ready else classify(_read(log))
+            failure = self._run(command, plan, log, folder, image, cache) if ready else classify(_read(log))
         text = _read(log)
         wheels = sorted((work / "out").glob("*.whl"))
         if failure is None and len(wheels) != 1:
@@ -179,7 +185,12 @@ class CibuildwheelBuilder:
             builder=self.name,
             wheel=wheel,
             failure=failure,
-            materials=(Material(name=f"cibuildwheel=={version}", kind="tool"), *self._image(text), *materials_in(text)),
+            materials=(
+                Material(name=f"cibuildwheel=={version}", kind="tool"),
+                *cache.materials,
+                *([image.material] if image is not None else []),
+                *materials_in(text),
+            ),
             command=("cibuildwheel", *options, sdist.name),
             environment={name: _with_names(value, folders) for name, value in environment.items()},
             generated=tuple(regeneration.commands),
@@ -232,13 +243,32 @@ class CibuildwheelBuilder:
         except ProcessStopped:
             return False
 
-    def _write_configuration(self, plan: BuildPlan, version: str, work: Path, index: str, first: list[str]) -> dict[str, str]:
+    def _image(self, plan: BuildPlan, python: Path) -> Image | None:
+        """Return the image that the build runs in, by digest; None on a Mac. The engine is asked once for each reference."""
+        if plan.identifier.platform.family == "macosx":
+            return None
+        reference = stated_image(plan, self._settings, _package_of(python) / "resources")
+        if reference not in self._images:
+            self._images[reference] = resolve(reference, plan.identifier, engine=self._engine, environment=self._host)
+        return self._images[reference]
+
+    def _compiler_cache(self, plan: BuildPlan, image: Image, log: Path) -> CacheUse:
+        try:
+            return self._cache.use(plan, image, engine=self._engine, environment=self._host)
+        except BuildError as error:  # a build without it is only slower
+            with log.open("a", encoding="utf-8") as lines:
+                lines.write(f"kiln: no compiler cache: {error}\n")
+            return CacheUse()
+
+    def _write_configuration(
+        self, plan: BuildPlan, version: str, work: Path, index: str, first: list[str], cache: CacheUse
+    ) -> dict[str, str]:
         in_container = plan.identifier.platform.family != "macosx"
         constraints = work / "constraints.txt"
         constraints.write_text("".join(f"{line}\n" for line in plan.constraints))
         path = CONSTRAINTS_IN_CONTAINER if in_container else str(constraints)
         notes = Path(repair_notes.__file__)
-        environment = build_environment(plan, endpoint=index, constraints_file=path)
+        environment = {**cache.environment, **build_environment(plan, endpoint=index, constraints_file=path)}
         text = config_text(
             plan,
             version=version,
@@ -246,11 +276,14 @@ class CibuildwheelBuilder:
             constraints_in_container=in_container,
             first=[*first, place(notes, NOTES_IN_CONTAINER)] if in_container else first,
             repair_notes=NOTES_IN_CONTAINER if in_container else str(notes),
+            path=cache.path,
         )
         (work / "cibuildwheel.toml").write_text(text, encoding="utf-8")
-        return environment
+        return {**environment, "PATH": f"{cache.path}:$PATH"} if cache.path else environment
 
-    def _run(self, command: list[str | Path], plan: BuildPlan, log: Path, folder: Path) -> Failure | None:
+    def _run(
+        self, command: list[str | Path], plan: BuildPlan, log: Path, folder: Path, image: Image | None, cache: CacheUse
+    ) -> Failure | None:
         """Run cibuildwheel; None when it succeeded. Its container is removed on every way out."""
         environment = {**without_proxy(self._host), "PATH": f"{Path(command[0]).parent}:{self._host.get('PATH', os.defpath)}"}
         environment["SOURCE_DATE_EPOCH"] = str(plan.source_date_epoch)
@@ -258,9 +291,15 @@ class CibuildwheelBuilder:
         limits = plan.settings.limits
         with self._labelled(plan) as labels:
             if labels:
-                create = [*(f"--label={label}" for label in labels), *create_arguments(limits, controllers=self._controllers)]
+                create = [
+                    *(f"--label={label}" for label in labels),
+                    *create_arguments(limits, controllers=self._controllers),
+                    *cache.volumes,
+                ]
                 stated = self._settings.get("CIBW_CONTAINER_ENGINE", "")
                 environment["CIBW_CONTAINER_ENGINE"] = engine_setting(stated, self._engine, create=create)
+            if image is not None:
+                environment[variable(plan.identifier)] = image.pinned
             try:
                 status = run_logged(
                     command,
@@ -301,24 +340,6 @@ class CibuildwheelBuilder:
         if listed and listed.split():
             capture([self._engine, "rm", "--force", "--volumes", *listed.split()], environment=self._host)
 
-    def _image(self, log: str) -> tuple[Material, ...]:
-        match = _IMAGE.search(log)
-        if match is None:
-            return ()
-        reference, _, digest = match[1].partition("@sha256:")
-        if not digest:
-            answer = capture(
-                [self._engine, "image", "inspect", "--format", "{{.Digest}} {{.Id}}", reference], environment=self._host
-            )
-            digest = next(iter((answer or "").replace("sha256:", "").replace("<no value>", "").split()), "")
-        return (Material(name=reference, kind="image", uri=f"oci://{reference}", sha256=digest),)
-
-
-def image_setting(identifier: BuildIdentifier) -> str:
-    """Return cibuildwheel's variable for the image of a build, ``CIBW_MANYLINUX_X86_64_IMAGE``."""
-    pypy = "PYPY_" if identifier.python.implementation == "pp" else ""
-    return f"CIBW_{identifier.platform.family}_{pypy}{identifier.platform.machine}_IMAGE".upper()
-
 
 def materials_in(log: str) -> tuple[Material, ...]:
     """Return the interpreter and what was installed from the index that cibuildwheel's log names, sorted by name within a kind.
@@ -340,9 +361,14 @@ def materials_in(log: str) -> tuple[Material, ...]:
     return (*python, *(requirement(*pair) for pair in sorted(needed | unseen)), *tools)
 
 
+def _package_of(python: Path) -> Path:
+    """Return the folder of the cibuildwheel that is installed in the environment of `python`."""
+    return next(python.parent.parent.glob("lib/python*/site-packages/cibuildwheel"))
+
+
 def own_pins(python: Path) -> tuple[str, ...]:
     """Return the pins of the tools that the cibuildwheel in the environment of `python` installs beside a build, sorted."""
-    files = sorted(python.parent.parent.glob("lib/python*/site-packages/cibuildwheel/resources/constraints*.txt"))
+    files = sorted((_package_of(python) / "resources").glob("constraints*.txt"))
     lines = (line.partition(";")[0].strip() for file in files for line in file.read_text().splitlines())
     return tuple(sorted({line for line in lines if re.fullmatch(r"[a-z0-9-]+==[\w.]+", line)}))
 

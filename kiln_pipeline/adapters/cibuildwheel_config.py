@@ -47,20 +47,23 @@ def config_text(
     environment: Mapping[str, str],
     constraints_in_container: bool,
     first: Sequence[str] = (),
+    path: str = "",
     repair_notes: str,
 ) -> str:
     """Return the TOML file for ``--config-file``: the recipe's table, and overrides for every build with kiln's additions.
 
-    `first` are shell commands that run before all others. `repair_notes` is the path of that program (`adapters.repair_notes`)
-    where the build runs: it is called around the repair step, unless the recipe has none. The verbosity is the lowest at which
-    the frontend of cibuildwheel `version` names the build requirements that it installs.
+    `first` are shell commands that run before all others, `path` a folder that comes first in ``PATH``. `repair_notes` is the
+    path of that program (`adapters.repair_notes`) where the build runs: it is called around the repair step, unless the recipe
+    has none. The verbosity is the lowest at which the frontend of cibuildwheel `version` names the build requirements that it
+    installs.
     """
     options: dict[str, object] = {"build-verbosity": 1 if version.startswith("2.") else 2, **plan.settings.cibuildwheel}
+    assigned = [f"{name}={shlex.quote(value)}" for name, value in environment.items()]
     override: dict[str, object] = {
         "select": "*",
         "inherit": {"environment": "append", "before-all": "prepend", "before-build": "prepend"},
         "before-build": "python -V",
-        "environment": " ".join(f"{name}={shlex.quote(value)}" for name, value in environment.items()),
+        "environment": " ".join([*assigned, *([f'PATH="{path}:$PATH"'] if path else [])]),
     }
     commands = [*first, *before_all(plan, constraints_in_container=constraints_in_container)]
     if commands:

@@ -37,6 +37,9 @@ class BuildPlan:
     """Both empty for an ad-hoc build without a recipe."""
     strategy: Strategy = Strategy()
     """The rung of the ladder that a builder is asked for. No part of what an attempt is asked: its statement says which won."""
+    caches: bool = True
+    """Whether the builder may use what earlier builds left in its caches; an independent rebuild may not. No part of what an
+    attempt is asked, since no byte of the wheel may depend on it: the statement's materials and environment say what was used."""
 
     @property
     def source_date_epoch(self) -> int:
@@ -60,7 +63,8 @@ class Material:
     name: str
     """For example ``Cython==0.29.37``, ``cibuildwheel==4.3.3``, ``cpython==3.11.7``, ``ziglang==0.17.1``."""
     kind: str
-    """``build-requirement``, ``tool``, ``interpreter``, ``image`` or ``sdist``; or `UNREPAIRED`, which came out of it."""
+    """``build-requirement``, ``tool``, ``interpreter``, ``image`` or ``sdist``; ``cache``, which spares time and changes nothing;
+    or `UNREPAIRED`, which came out of it."""
     uri: str = ""
     sha256: str = ""
 

@@ -25,6 +25,8 @@ _IMAGE = re.compile(
 def replay_plan(statement: Statement) -> BuildPlan:
     """Return the plan that repeats a statement's build: its strategy, and no other file than those recorded with a sha256.
 
+    It uses no cache that an earlier build has left.
+
     Raises `NotRebuildable` when a build requirement is on record without one (then it cannot be had again for certain), or when
     the statement's options are none that a recipe may set.
     """
@@ -40,7 +42,7 @@ def replay_plan(statement: Statement) -> BuildPlan:
         reason = f"it was built with options that no recipe may set: {'; '.join(map(str, problems))}"
         raise NotRebuildable(subject=subject, obstacle=Obstacle.REFUSED, reason=reason)
     only = tuple(sorted({material.sha256 for material in materials if material.kind in FROM_INDEX and material.sha256}))
-    return replace(statement.plan, strategy=replace(statement.strategy, only=only))
+    return replace(statement.plan, strategy=replace(statement.strategy, only=only), caches=False)
 
 
 def recorded_pins(materials: Iterable[Material], names: Sequence[str], *, subject: str) -> tuple[str, ...]:
@@ -72,8 +74,9 @@ def recorded_interpreter(materials: Iterable[Material]) -> str:
 
 def changed_materials(recorded: Iterable[Material], used: Iterable[Material]) -> tuple[str, ...]:
     """Return in words what went into a rebuild otherwise than into the recorded build; empty when all is the same."""
-    before = {(material.kind, material.name, material.sha256) for material in recorded}
-    after = {(material.kind, material.name, material.sha256) for material in used}
+    before, after = (
+        {(item.kind, item.name, item.sha256) for item in materials if item.kind != "cache"} for materials in (recorded, used)
+    )
     # an image is asked for by its digest this time, and its tag is not part of the name then
     lost = [key for key in sorted(before - after) if key[0] != "image" or key[2] not in {sha256 for _, _, sha256 in after}]
     added = [key for key in sorted(after - before) if key[0] != "image" or key[2] not in {sha256 for _, _, sha256 in before}]

@@ -105,7 +105,8 @@ def test_identical(tmp_path: Path) -> None:
     assert materials == MATERIALS
     (plan,) = builder.built
     assert plan.strategy.only == ("a" * 64,)
-    assert replace(plan, strategy=sample_plan().strategy) == sample_plan()
+    assert not plan.caches
+    assert replace(plan, strategy=sample_plan().strategy, caches=True) == sample_plan()
     assert gzip.decompress(rebuilt.log).decode().splitlines()[-1] == f"kiln: {summary(rebuilt.rebuild)}"
 
 
