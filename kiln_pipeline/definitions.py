@@ -9,27 +9,36 @@ from pathlib import Path
 import dagster as dg
 
 from kiln_pipeline.defs import checks, jobs, schedules, sensors
-from kiln_pipeline.defs.assets import metadata, publishing, wheels
+from kiln_pipeline.defs.assets import metadata, mirroring, publishing, wheels
 from kiln_pipeline.workspace import Workspace
 
 
 def assemble(workspace: Workspace, *, automation: bool = False) -> dg.Definitions:
     """Return kiln's definitions over `workspace`; with `automation` schedules and sensors are on from the start."""
     return dg.Definitions(
-        assets=[metadata.release_metadata, metadata.missing_wheels, wheels.wheels, publishing.audit_log, publishing.simple_index],
+        assets=[
+            metadata.release_metadata,
+            metadata.missing_wheels,
+            wheels.wheels,
+            publishing.audit_log,
+            mirroring.mirror,
+            publishing.simple_index,
+        ],
         asset_checks=[
             checks.upstream_answers,
             checks.wheel_contents,
             checks.provenance_complete,
             checks.log_inclusion,
+            checks.mirror_is_whole,
             checks.index_matches_log,
         ],
-        jobs=[jobs.refresh, jobs.publish, jobs.build_wheel, jobs.audit],
-        schedules=[schedules.hourly_refresh(automation), schedules.daily_audit(automation)],
+        jobs=[jobs.refresh, jobs.publish, jobs.mirror, jobs.build_wheel, jobs.audit],
+        schedules=[schedules.hourly_refresh(automation), schedules.hourly_mirror(automation), schedules.daily_audit(automation)],
         sensors=[
             sensors.new_releases(automation),
             sensors.missing_wheels_to_build(automation),
             sensors.inbox_to_publish(automation),
+            sensors.changes_to_publish(automation),
         ],
         resources={"kiln": workspace},
         # one process per run: every step is a child process of its own already (pip, cibuildwheel, zig)

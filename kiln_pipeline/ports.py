@@ -3,7 +3,7 @@
 No implementation here, and no type of any outside library.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -23,6 +23,10 @@ class FetchedPage:
     """Opaque: an ETag, a serial or a digest of the body. Empty when the page must be fetched anew each time."""
 
 
+def unheard(_: int) -> None:
+    """Hear of received bytes, and do nothing."""
+
+
 class UpstreamIndex(Protocol):
     """The upstream simple index (PEP 503, PEP 691)."""
 
@@ -33,11 +37,12 @@ class UpstreamIndex(Protocol):
         """
         ...
 
-    def download(self, file: DistributionFile, folder: Path) -> Path:
+    def download(self, file: DistributionFile, folder: Path, *, received: Callable[[int], None] = unheard) -> Path:
         """Download a file into `folder` under its own filename and return its path.
 
-        The bytes are checked against ``file.sha256`` (and size, where stated) before the final name exists. Raises
-        `UpstreamError` when they differ or upstream does not answer.
+        The bytes are checked against ``file.sha256`` (and size, where stated) before the final name exists. What came before a
+        download was cut off is not asked for again, by the next one into this folder. `received` hears of each piece how many
+        bytes it has; it may wait, or raise to stop. Raises `UpstreamError` when bytes differ or upstream does not answer.
         """
         ...
 

@@ -9,6 +9,7 @@
     KILN_HOST      this build host's name (default: the machine's)
     KILN_HOSTS     the enrolled build hosts (default: deploy/hosts.toml in the working folder; without it, this host alone)
     KILN_SITE_URL  where people reach the site (default: what `kiln up` serves, http://127.0.0.1:8765/)
+    KILN_MIRROR_RATE   bytes a second that the mirror may download, such as 20MB (default: no bound)
     KILN_BUILDER   cibuildwheel or zig, to insist on one (default: the first that can build)
     KILN_JOBS      builds at the same time (default: one a core, fewer where memory is short)
 
@@ -43,6 +44,7 @@ from kiln_pipeline.adapters.zig import ZigBuilder
 from kiln_pipeline.core.attempts import Attempt
 from kiln_pipeline.core.demand import Demand
 from kiln_pipeline.core.hosts import Host
+from kiln_pipeline.core.mirror.settings import size
 from kiln_pipeline.core.platforms import BuildIdentifier, Platform
 from kiln_pipeline.core.recipes import Recipe
 from kiln_pipeline.errors import BuildError, Problem, RecipeError
@@ -79,6 +81,8 @@ class Workspace:
     site_url: str = DEFAULT_SITE_URL
     builds_at_once: Callable[[], int] = builds_at_once
     """How many builds of one run there may be at the same time."""
+    mirror_rate: int = 0
+    """Bytes a second that the mirror may download; 0: no bound."""
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     progress: Progress = field(default_factory=Silent)
 
@@ -113,6 +117,7 @@ class Workspace:
             hosts_file=enrolled if "KILN_HOSTS" in environment or enrolled.is_file() else None,
             publish_targets=partial(load_targets, folder / "kiln.toml", environment),
             site_url=environment.get("KILN_SITE_URL", DEFAULT_SITE_URL),
+            mirror_rate=_mirror_rate(environment.get("KILN_MIRROR_RATE", "")),
             builds_at_once=(lambda: int(jobs)) if jobs else builds_at_once,
             progress=progress or Silent(),
         )
@@ -157,7 +162,7 @@ class Workspace:
         return {self.host_key.name: replace(self.own_host, platforms=tuple(Platform))}
 
     @contextmanager
-    def writing(self, what: Literal["tables", "site"]) -> Iterator[None]:
+    def writing(self, what: Literal["tables", "site", "mirror"]) -> Iterator[None]:
         """Keep other processes of this host from writing the same. Raises `StoreError` that names the holder.
 
         Dagster's queue keeps its own runs apart (``kiln/writes`` in dagster.yaml); this keeps a terminal and Dagster apart.
@@ -194,6 +199,13 @@ def _store(variable: str, environment: Mapping[str, str], folder: Path, default:
     if where and "://" in where:
         return S3Store(parse_location(where, environment, source=variable))
     return DirectoryStore((folder / where).resolve() if where else default)
+
+
+def _mirror_rate(text: str) -> int:
+    try:
+        return size(text) if text else 0
+    except ValueError as error:
+        raise RecipeError([Problem(file="environment", field="KILN_MIRROR_RATE", message=str(error))]) from None
 
 
 def host_platform(system: str, machine: str, libc: str) -> Platform:

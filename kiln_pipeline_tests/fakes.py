@@ -4,7 +4,7 @@ import base64
 import hashlib
 import io
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -14,7 +14,7 @@ from kiln_pipeline.core.build_plan import BuildPlan, BuildResult, Failure, Mater
 from kiln_pipeline.core.distributions import DistributionFile, ProjectPage
 from kiln_pipeline.core.platforms import BuildIdentifier, PythonTag
 from kiln_pipeline.errors import ObjectExists, ObjectNotFound, ProjectNotFound, StoreError, UpstreamError
-from kiln_pipeline.ports import FetchedPage
+from kiln_pipeline.ports import FetchedPage, unheard
 
 
 class MemoryStore:
@@ -96,13 +96,15 @@ class MemoryUpstream:
         current = hashlib.sha256(repr(page).encode()).hexdigest()
         return None if validator == current else FetchedPage(page=page, validator=current)
 
-    def download(self, file: DistributionFile, folder: Path) -> Path:
+    def download(self, file: DistributionFile, folder: Path, *, received: Callable[[int], None] = unheard) -> Path:
         self.requests.append(file.filename)
         data = self.files.get(file.filename)
         if data is None:
             raise UpstreamError(subject=file.filename, reason="upstream answered 404")
         if hashlib.sha256(data).hexdigest() != file.sha256:
             raise UpstreamError(subject=file.filename, reason="its sha256 differs from the one upstream states")
+        received(len(data))
+        folder.mkdir(parents=True, exist_ok=True)
         path = folder / file.filename
         path.write_bytes(data)
         return path

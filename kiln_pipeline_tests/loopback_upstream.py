@@ -25,6 +25,9 @@ Fault = (
     int
     | Literal[
         "truncated",  # Content-Length promises twice what comes
+        "cut",  # the first half, then the line breaks
+        "no-ranges",  # the right answer, whole, whatever part was asked for
+        "wrong-range",  # another part than the one that was asked for
         "truncated-chunks",  # a chunked body without its last chunk
         "malformed",  # half a JSON document, with a right Content-Length
         "html",  # a login page with status 200
@@ -189,6 +192,11 @@ class _Handler(BaseHTTPRequestHandler):
             if self.headers.get("If-None-Match") == extra["ETag"]:
                 self._answer(304, b"", "", extra)
                 return
+        start = self.headers.get("Range", "").removeprefix("bytes=").removesuffix("-")
+        if path.startswith("/files/") and start:
+            extra["Content-Range"] = f"bytes {start}-{len(body) - 1}/{len(body)}"
+            self._answer(206, body[int(start) :], "application/octet-stream", extra)
+            return
         self._answer(200, body, JSON_TYPE if path.startswith("/simple/") else "application/octet-stream", extra)
 
     def _answer(self, status: int, body: bytes, content_type: str, extra: Mapping[str, str] | None = None) -> None:
@@ -212,6 +220,13 @@ class _Handler(BaseHTTPRequestHandler):
             case "truncated-chunks":
                 self._head(200, {"Content-Type": JSON_TYPE, "Transfer-Encoding": "chunked"})
                 self._hang_up_after([b"%x\r\n%b\r\n" % (len(body), body)])
+            case "cut":
+                self._head(200, {"Content-Type": JSON_TYPE, "Content-Length": str(len(body))})
+                self._hang_up_after([body[: len(body) // 2]])
+            case "no-ranges":
+                self._answer(200, body, JSON_TYPE)
+            case "wrong-range":
+                self._answer(206, body[1:], JSON_TYPE, {"Content-Range": f"bytes 1-{len(body) - 1}/{len(body)}"})
             case "malformed":
                 self._answer(200, body[: len(body) // 2], JSON_TYPE)
             case "html":

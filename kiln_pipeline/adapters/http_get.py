@@ -91,17 +91,18 @@ class HttpGetter:
         auth = self._auth if home else _anonymous
         return self._session.prepare_request(requests.Request("GET", url, headers=sent, auth=auth))
 
-    def body(self, subject: str, response: requests.Response, limit: int) -> Iterator[bytes]:
-        """Yield the decoded body as it arrives, at most `limit` bytes of it and not longer than the deadline."""
+    def body(self, subject: str, response: requests.Response, limit: int, *, deadline: float | None = None) -> Iterator[bytes]:
+        """Yield the decoded body as it arrives, at most `limit` bytes of it and not longer than the deadline, in seconds."""
         raw = cast("urllib3.HTTPResponse", response.raw)
-        end = time.monotonic() + self._deadline
+        deadline = self._deadline if deadline is None else deadline
+        end = time.monotonic() + deadline
         size = 0
         while chunk := raw.read1(_CHUNK, decode_content=True):
             size += len(chunk)
             if size > limit:
                 raise UpstreamError(subject=subject, reason=f"upstream's answer has more than {limit:,} bytes")
             if time.monotonic() > end:
-                reason = f"upstream's answer took more than {self._deadline:g} s"
+                reason = f"upstream's answer took more than {deadline:g} s"
                 raise UpstreamError(subject=subject, reason=reason, hint="try again later", retriable=True)
             yield chunk
 

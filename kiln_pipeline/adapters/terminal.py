@@ -5,12 +5,22 @@ Writes to a copy of the original stderr, because Dagster redirects the process's
 
 import os
 import time
+from threading import Lock
 from types import TracebackType
 from typing import Self, TextIO
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
 WIDTH_OF_A_FILE = 160
 """Columns where the output is no terminal and has no width of its own."""
@@ -30,7 +40,8 @@ class TerminalProgress:
             SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=self.console, transient=True
         )
         self._task = self._spinner.add_task("", total=None)
-        self._begun = time.monotonic()
+        self._bar: Progress | None = None
+        self._begun, self._lock = time.monotonic(), Lock()
 
     def __enter__(self) -> Self:
         if self.console.is_terminal:
@@ -39,7 +50,22 @@ class TerminalProgress:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._spinner.stop()
+        if self._bar is not None:
+            self._bar.stop()
         self.console.file.close()
+
+    def meter(self, received: int, total: int) -> None:
+        """Show how much of a long download is there: a bar on a terminal, nothing elsewhere. Any thread may tell."""
+        if not self.console.is_terminal:
+            return
+        with self._lock:
+            if self._bar is None:
+                self._spinner.stop()
+                columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+                self._bar = Progress(*columns, console=self.console, transient=True)
+                self._bar.add_task("", total=total)
+                self._bar.start()
+            self._bar.advance(self._bar.task_ids[0], received)
 
     def step(self, text: str) -> None:
         elapsed = time.monotonic() - self._begun

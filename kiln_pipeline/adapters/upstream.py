@@ -5,21 +5,18 @@ the stages' matter.
 """
 
 import hashlib
-import os
-import tempfile
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pypi_simple
 import requests
 
+from kiln_pipeline.adapters.file_download import download
 from kiln_pipeline.adapters.http_get import GONE, BrokenOffError, HttpGetter, bounded_session, check_status
 from kiln_pipeline.core.distributions import DistributionFile, project_name
-from kiln_pipeline.core.simple_index.filenames import filename_problem
-from kiln_pipeline.core.simple_index.parse import MAX_BODY, MAX_FILE_SIZE, parse_project_page
-from kiln_pipeline.errors import ProjectNotFound, StoreError, UpstreamError
-from kiln_pipeline.ports import FetchedPage
+from kiln_pipeline.core.simple_index.parse import MAX_BODY, parse_project_page
+from kiln_pipeline.errors import ProjectNotFound, UpstreamError
+from kiln_pipeline.ports import FetchedPage, unheard
 
 _READING = "1"
 """Raise it when `parse_project_page` reads more or otherwise than before: then every page is read anew."""
@@ -97,29 +94,9 @@ class SimpleApiUpstream:
         digest, _, etag = rest.partition(" ")
         return (digest, etag) if reading == self._reading else ("", "")
 
-    def download(self, file: DistributionFile, folder: Path) -> Path:
-        """Download a file into `folder` under its own filename and return its path.
-
-        Bytes that are there already and right are kept. Raises `UpstreamError` when the bytes are not the ones that upstream
-        stated, and `StoreError` when `folder` cannot be written; then nothing is left behind.
-        """
-        subject = f"file {file.filename[:120]!a}".replace("'", "")
-        problem = filename_problem(file.filename)
-        if problem:
-            raise UpstreamError(subject=subject, reason=problem)
-        path = folder / file.filename
-        for attempt in range(self._retries + 1):
-            try:
-                if not _has(path, file):
-                    self._download(subject, file, path)
-                return path
-            except BrokenOffError:
-                if attempt == self._retries:
-                    raise
-            except OSError as error:
-                reason = f"it cannot be written: {error.strerror or error}"
-                raise StoreError(key=str(path), reason=reason, hint="free some space or check the permissions") from error
-        raise AssertionError("the last attempt returns or raises")
+    def download(self, file: DistributionFile, folder: Path, *, received: Callable[[int], None] = unheard) -> Path:
+        """Download a file into `folder` under its own filename and return its path (`adapters.file_download`)."""
+        return download(file, folder, self._http, retries=self._retries, received=received)
 
     def core_metadata(self, file: DistributionFile) -> bytes:
         """Fetch the core metadata file of a wheel (PEP 658), and check it against the hash that its page states.
@@ -141,41 +118,7 @@ class SimpleApiUpstream:
                     raise
         raise AssertionError("the last attempt returns or raises")
 
-    def _download(self, subject: str, file: DistributionFile, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        digest = hashlib.sha256()
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
-        try:
-            with os.fdopen(descriptor, "wb") as part:
-                with self._http.answer(subject, file.url, {"Accept-Encoding": "identity"}) as response:
-                    check_status(subject, response)
-                    for chunk in self._http.body(subject, response, file.size or MAX_FILE_SIZE):
-                        digest.update(chunk)
-                        part.write(chunk)
-                if (file.size and part.tell() != file.size) or digest.hexdigest() != file.sha256:
-                    _differs(subject, part.tell(), file, digest.hexdigest())
-                part.flush()
-                os.fsync(part.fileno())
-            Path(name).replace(path)
-        except BaseException:
-            with suppress(FileNotFoundError):
-                Path(name).unlink()
-            raise
-
 
 def _sound_etag(etag: str) -> str:
     """Return the ETag when it can be sent back and stored, else an empty string."""
     return etag if len(etag) <= 256 and etag.isascii() and etag.isprintable() and etag.strip() == etag else ""
-
-
-def _has(path: Path, file: DistributionFile) -> bool:
-    if not path.is_file() or (file.size and path.stat().st_size != file.size):
-        return False
-    with path.open("rb") as there:
-        return hashlib.file_digest(there, "sha256").hexdigest() == file.sha256
-
-
-def _differs(subject: str, size: int, file: DistributionFile, digest: str) -> None:
-    what = f"it has {size:,} bytes instead of {file.size:,}" if file.size not in (0, size) else f"its sha256 is {digest}"
-    reason = f"{what}: not the file that upstream states"
-    raise UpstreamError(subject=subject, reason=reason, hint="it was thrown away; try again later")

@@ -19,6 +19,7 @@ import click
 
 from kiln_pipeline.cli.auditing import audit, host
 from kiln_pipeline.cli.indexing import index
+from kiln_pipeline.cli.mirroring import mirror
 from kiln_pipeline.errors import KilnError, Problem, RecipeError, UpstreamError, VerificationError
 
 SOME_BUILDS_FAILED = 10
@@ -379,6 +380,7 @@ def rebuild(subject: str, site: str | None, log_key: str | None, keep: Path | No
 
 main.add_command(audit)
 main.add_command(index)
+main.add_command(mirror)
 main.add_command(host)
 
 

@@ -18,6 +18,7 @@ from kiln_pipeline.core import recipe_values as values
 from kiln_pipeline.core.cibuildwheel_options import OldestTool, read_options
 from kiln_pipeline.core.distributions import project_name
 from kiln_pipeline.core.limits import LOWEST, NAMES
+from kiln_pipeline.core.mirror.settings import Mirror, MirrorMode, read_mirror
 from kiln_pipeline.core.patches import Patch, patched_files
 from kiln_pipeline.core.platforms import BuildIdentifier, Floors, Platform, PythonTag, cibuildwheel_version
 from kiln_pipeline.core.recipes import BuildSettings, Override, Recipe, SettingsLayer, admits
@@ -43,6 +44,7 @@ class _Common:
     platforms: tuple[Platform, ...] = ()
     floors: Floors = Floors()
     min_age: timedelta = timedelta(hours=24)
+    mirror: Mirror = Mirror()
     settings: BuildSettings = BuildSettings()
 
 
@@ -128,7 +130,7 @@ def _parse_recipe(
     before = len(problems)
     project = _read_project(reader, folder)
     reader.require("reason", "say in one line why this project needs wheels of ours")
-    reader.require("versions", 'say which releases are wanted, for example "==1.2.3" or [">=1,<2", "==2.1"]')
+    reader.require("versions", 'say which releases are wanted, for example "==1.2.3" or [">=1,<2", "==2.1"]; [] builds nothing')
     reason = reader.text("reason", values.one_line)
     versions = reader.texts("versions", values.specifier_set, or_one=True) or ()
     prereleases = reader.flag("prereleases") or False
@@ -136,6 +138,8 @@ def _parse_recipe(
     priority = reader.integer("priority") or 0
     notes = reader.texts("notes", values.one_line) or ()
     common = _read_common(reader, defaults, patches)
+    if reader.data.get("versions") == [] and common.mirror.mode is MirrorMode.NONE:
+        reader.report("versions", 'is empty and mirror is "none": the recipe does nothing; write versions, or another mirror')
     overrides = tuple(_read_override(override, common, patches) for override in reader.tables("overrides"))
     reader.finish()
     unused = ", ".join(sorted(patches.texts.keys() - patches.used.keys()))
@@ -155,6 +159,7 @@ def _parse_recipe(
         notes=notes,
         prereleases=prereleases,
         min_age=common.min_age,
+        mirror=common.mirror,
         settings=common.settings,
         overrides=overrides,
     )
@@ -196,7 +201,8 @@ def _read_common(reader: TableReader, beneath: _Common, patches: _Patches) -> _C
     targets.finish()
     age = reader.text("min-age", values.age)
     layer = _read_settings(reader, merged, patches)
-    return replace(merged, min_age=beneath.min_age if age is None else age, settings=layer.over(beneath.settings))
+    merged = replace(merged, min_age=beneath.min_age if age is None else age, mirror=read_mirror(reader, beneath.mirror))
+    return replace(merged, settings=layer.over(beneath.settings))
 
 
 def _read_floors(targets: TableReader, beneath: Floors) -> Floors:

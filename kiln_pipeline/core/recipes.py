@@ -13,6 +13,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from kiln_pipeline.core.limits import Limits
+from kiln_pipeline.core.mirror.settings import Mirror
 from kiln_pipeline.core.patches import Patch
 from kiln_pipeline.core.platforms import Floors, Platform, PythonTag
 from kiln_pipeline.core.strategies import Rung
@@ -101,7 +102,8 @@ class Recipe:
     reason: str
     """One line for people: why this project needs kiln."""
     versions: tuple[SpecifierSet, ...]
-    """The releases wanted: a union, since one PEP 440 specifier set is an intersection. Pre-releases only when `prereleases`."""
+    """The releases wanted: a union, since one PEP 440 specifier set is an intersection. Pre-releases only when `prereleases`.
+    Empty: nothing is built, the project is only mirrored."""
     pythons: tuple[PythonTag, ...]
     platforms: tuple[Platform, ...]
     floors: Floors = Floors()
@@ -114,6 +116,8 @@ class Recipe:
     prereleases: bool = False
     min_age: timedelta = timedelta(hours=24)
     """How long after a release's upload kiln waits for upstream's own wheels."""
+    mirror: Mirror = Mirror()
+    """What becomes of upstream's own files."""
     settings: BuildSettings = BuildSettings()
     overrides: tuple[Override, ...] = ()
     text: str = ""

@@ -40,19 +40,21 @@ def order_of(key: str) -> int:
         return PROVENANCE
     if key.startswith("simple/"):
         return PAGES
-    return FILES if key.startswith(("wheels/", "audit/")) else OTHERS
+    return FILES if key.startswith(("wheels/", "mirror/", "audit/")) else OTHERS
 
 
 def is_write_once(key: str) -> bool:
-    """Return whether the object under `key` never changes once the log has it."""
-    return key.startswith(("wheels/", "audit/")) and key not in (site_layout.CHECKPOINT, site_layout.AUDIT_README)
+    """Return whether the object under `key` never changes once it is there."""
+    return key.startswith(("wheels/", "mirror/", "audit/")) and key not in (site_layout.CHECKPOINT, site_layout.AUDIT_README)
 
 
 def is_removable(key: str, wanted: Collection[str]) -> bool:
-    """Return whether an object that is not among the `wanted` may go: a page, or a partial tile once the tile is full.
+    """Return whether an object that is not among the `wanted` may go: a page, a copy of upstream's, a full tile's partial one.
 
-    Until then readers who hold an earlier checkpoint need it. Nothing else that was published ever goes.
+    Until then readers who hold an earlier checkpoint need the tile. Nothing else that was published ever goes.
     """
+    if key.startswith("mirror/"):
+        return True
     tile, partial, _ = key.partition(".p/")
     return tile in wanted if partial and key.startswith("audit/tile/") else not is_write_once(key)
 

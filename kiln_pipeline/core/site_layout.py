@@ -45,6 +45,11 @@ def wheel_provenance(filename: str) -> str:
     return f"wheels/{filename}.provenance.json"
 
 
+def mirror_file(sha256: str, filename: str) -> str:
+    """Return where a copy of upstream's file is: under its own hash, so that two files of one name never meet."""
+    return f"mirror/{sha256[:2]}/{sha256}/{filename}"
+
+
 def attempt_statement(statement_sha256: str) -> str:
     """The DSSE envelope of any attempt, successes and failures alike."""
     return f"audit/entries/{statement_sha256}.json"
@@ -75,7 +80,7 @@ def headers(key: str) -> dict[str, str]:
         kind = "application/gzip"
     else:
         kind = "application/octet-stream"
-    immutable = key.startswith(("wheels/", "audit/entries/", "audit/logs/")) or (
+    immutable = key.startswith(("wheels/", "mirror/", "audit/entries/", "audit/logs/")) or (
         key.startswith("audit/tile/") and ".p/" not in key
     )
     return {"Content-Type": kind, "Cache-Control": IMMUTABLE if immutable else PAGES_MAX_AGE}

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from kiln_pipeline.core.build_plan import BuildPlan
-from kiln_pipeline.core.platforms import BuildIdentifier, Floors, PythonTag
+from kiln_pipeline.core.platforms import BuildIdentifier, Floors, Platform, PythonTag
 
 
 def tag_problems(tags: tuple[str, ...], plan: BuildPlan) -> Iterator[str]:
@@ -15,18 +15,19 @@ def tag_problems(tags: tuple[str, ...], plan: BuildPlan) -> Iterator[str]:
     pure = all(tag.endswith("-none-any") for tag in tags)
     if pure:
         return
-    if not any(_python_fits(tag, plan.identifier.python) for tag in tags):
+    if not any(python_fits(tag, plan.identifier.python) for tag in tags):
         yield f"no tag of it fits {plan.identifier.python}: {', '.join(tags)}"
     platforms = sorted({tag.split("-", 2)[2] for tag in tags})
     fitting = [name for name in platforms if _platform_fits(name, plan.identifier, plan.floors)]
-    foreign = [name for name in platforms if not _platform_matches(name, plan.identifier)]
+    foreign = [name for name in platforms if not platform_matches(name, plan.identifier.platform)]
     if foreign:
         yield f"it is tagged {', '.join(foreign)}, which is not {plan.identifier.platform}"
     elif not fitting:
         yield f"it needs a newer system than {_floor_text(plan)}: {', '.join(platforms)}"
 
 
-def _python_fits(tag: str, python: PythonTag) -> bool:
+def python_fits(tag: str, python: PythonTag) -> bool:
+    """Return whether an interpreter takes a tag (``cp311-abi3-any``), its platform apart."""
     interpreter, abi, _ = tag.split("-", 2)
     plain = f"{python.implementation}{python.major}{python.minor}"
     match = re.fullmatch(r"(?P<implementation>cp|pp|py)(?P<major>\d)(?P<minor>\d*)", interpreter)
@@ -59,14 +60,15 @@ def _platform(name: str) -> tuple[str, tuple[int, int], str]:
     return match["family"], (int(match["major"]), int(match["minor"])), match["machine"]
 
 
-def _platform_matches(name: str, identifier: BuildIdentifier) -> bool:
+def platform_matches(name: str, platform: Platform) -> bool:
+    """Return whether a platform tag is for some system of `platform`, however new."""
     family, _, machine = _platform(name)
     universal = family == "macosx" and machine == "universal2"
-    return family == identifier.platform.family and (machine == identifier.platform.machine or universal)
+    return family == platform.family and (machine == platform.machine or universal)
 
 
 def _platform_fits(name: str, identifier: BuildIdentifier, floors: Floors) -> bool:
-    return _platform_matches(name, identifier) and _platform(name)[1] <= _floor(identifier, floors)
+    return platform_matches(name, identifier.platform) and _platform(name)[1] <= _floor(identifier, floors)
 
 
 def _floor(identifier: BuildIdentifier, floors: Floors) -> tuple[int, int]:

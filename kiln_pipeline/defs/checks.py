@@ -1,6 +1,7 @@
 """Asset checks: what must hold whenever an asset has been materialised. A blocking one keeps what comes after it from running."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 import dagster as dg
 
@@ -11,8 +12,12 @@ from kiln_pipeline.stages import detect
 from kiln_pipeline.stages.audit import unaudited
 from kiln_pipeline.stages.audit_entry import incomplete, unproven, unsound
 from kiln_pipeline.stages.audit_site import Difference, expected_on_pages
+from kiln_pipeline.stages.mirror_report import load_report
 from kiln_pipeline.stages.verify import compare_index_with_log
 from kiln_pipeline.workspace import Workspace
+
+LATE = timedelta(hours=3)
+"""After so long without a run the copies are stale."""
 
 
 @dg.asset_check(asset="release_metadata", description="Every tracked project could be read from upstream.")
@@ -23,6 +28,27 @@ def upstream_answers(kiln: dg.ResourceParam[Workspace]) -> dg.AssetCheckResult:
         passed=not broken,
         severity=dg.AssetCheckSeverity.WARN,
         metadata={"broken": preview(broken, "project", "broken_since", "broken_reason") if broken else "none"},
+    )
+
+
+@dg.asset_check(asset="mirror", description="The last run is of the last hours, and nothing that is to be copied failed in it.")
+def mirror_is_whole(kiln: dg.ResourceParam[Workspace]) -> dg.AssetCheckResult:
+    report = load_report(kiln.state)
+    failed = report.failed if report else ()
+    late = report is not None and kiln.clock() - report.finished > LATE
+    rows = [
+        {"project": project.project, "failing since": project.failing_since, "file": filename, "reason": reason}
+        for project in failed
+        for filename, reason in project.failed
+    ]
+    return dg.AssetCheckResult(
+        passed=not failed and not late and not (report and report.problem),
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={
+            "last run": report.finished.isoformat() if report else "never",
+            "stopped by": (report and report.problem) or "nothing",
+            "failed": preview(rows, "project", "failing since", "file", "reason") if rows else "none",
+        },
     )
 
 

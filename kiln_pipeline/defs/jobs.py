@@ -30,6 +30,13 @@ publish = dg.define_asset_job(
     description="Take attempt bundles from the inbox: verify, append to the audit log, publish the pages.",
 )
 
+mirror = dg.define_asset_job(
+    "mirror",
+    selection=dg.AssetSelection.assets("mirror"),
+    tags={"kiln/writes": "mirror"},  # it may take an hour, and no publish waits for it
+    description="Copy upstream's files of the projects whose recipe asks for it; a publish follows when something changed.",
+)
+
 
 class AdHocBuild(dg.Config):
     """The parameters of python.build's workflow, plus the platform."""

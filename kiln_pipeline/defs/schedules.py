@@ -17,6 +17,18 @@ def daily_audit(automation: bool) -> dg.ScheduleDefinition:
     )
 
 
+def hourly_mirror(automation: bool) -> dg.ScheduleDefinition:
+    """Every hour, after the refresh: copy what is new."""
+    status = dg.DefaultScheduleStatus.RUNNING if automation else dg.DefaultScheduleStatus.STOPPED
+    return dg.ScheduleDefinition(
+        name="hourly_mirror",
+        job=jobs.mirror,
+        cron_schedule="17 * * * *",
+        default_status=status,
+        description="Copy upstream's files where recipes ask for it, at seventeen minutes past every hour, for up to 50 minutes.",
+    )
+
+
 def hourly_refresh(automation: bool) -> dg.ScheduleDefinition:
     """Every hour: ask upstream for everything that is tracked."""
     status = dg.DefaultScheduleStatus.RUNNING if automation else dg.DefaultScheduleStatus.STOPPED

@@ -11,8 +11,10 @@ from kiln_pipeline.core.missing_wheels import in_order
 from kiln_pipeline.defs import jobs
 from kiln_pipeline.defs.assets.wheels import wheels
 from kiln_pipeline.defs.partitions import partition_key
+from kiln_pipeline.defs.presentation import data_version
 from kiln_pipeline.errors import KilnError
 from kiln_pipeline.stages import detect
+from kiln_pipeline.stages.mirror import COPIES
 from kiln_pipeline.workspace import Workspace
 
 WINDOW = 20
@@ -113,6 +115,28 @@ def inbox_to_publish(automation: bool) -> dg.SensorDefinition:
         return dg.SensorResult(run_requests=[dg.RunRequest(run_key=key)])
 
     return inbox_to_publish
+
+
+def changes_to_publish(automation: bool) -> dg.SensorDefinition:
+    """Publish when upstream, the recipes or the mirror's copies have changed: yanks and deletions reach the pages too."""
+
+    @dg.sensor(
+        job=jobs.publish,
+        minimum_interval_seconds=120,
+        default_status=_status(automation),
+        description="Start a publish when the tables of upstream, of missing wheels or of copies, or the recipes, have changed.",
+    )
+    def changes_to_publish(
+        context: dg.SensorEvaluationContext, kiln: dg.ResourceParam[Workspace]
+    ) -> dg.SensorResult | dg.SkipReason:
+        if not kiln.state.exists(detect.PROJECTS):
+            return dg.SkipReason("upstream has not been asked yet")
+        tables = data_version(kiln.state, detect.METADATA, detect.PROJECTS, detect.MISSING, COPIES).value
+        recipes = sorted((recipe.project, recipe.sha256) for recipe in kiln.recipes)
+        key = hashlib.sha256(json.dumps([tables, recipes]).encode()).hexdigest()
+        return dg.SensorResult(run_requests=[dg.RunRequest(run_key=key)])
+
+    return changes_to_publish
 
 
 def failure_of_tick(error: KilnError) -> dg.Failure:

@@ -14,6 +14,7 @@ from kiln_pipeline.core.simple_index import manifest
 from kiln_pipeline.core.site_inventory import attempt_objects, log_objects
 from kiln_pipeline.errors import ObjectNotFound
 from kiln_pipeline.ports import ObjectStore
+from kiln_pipeline.stages.mirror import load_copies
 from kiln_pipeline.stages.record import load_attempts
 
 _PEOPLE, _PEOPLE_FOLDER = ("PACKAGES.md", "index.html"), "packages/"
@@ -42,6 +43,8 @@ def take_snapshot(site: ObjectStore, state: ObjectStore, *, others: Mapping[str,
     Raises `VerificationError` when the log on the site does not verify against its own key, and `StoreError`.
     """
     objects = {**_pages(state), **(_for_people(site) if others is None else others)}
+    for copy in load_copies(state, site):
+        objects |= copy.objects
     try:
         note = site.get(site_layout.CHECKPOINT)
     except ObjectNotFound:

@@ -13,6 +13,7 @@ import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Self
 
 import pyarrow as pa
@@ -20,6 +21,7 @@ import pyarrow.compute as pc
 
 from kiln_pipeline.core import site_layout
 from kiln_pipeline.core.attempts import Attempt
+from kiln_pipeline.core.mirror.copies import PageMirror
 from kiln_pipeline.core.provenance.dsse import sign_envelope
 from kiln_pipeline.core.provenance.page_statement import page_statement
 from kiln_pipeline.core.release_metadata import NO_FILES, ProjectState, project_states
@@ -35,6 +37,7 @@ UNFINISHED = "site_publish_unfinished.json"
 """Key in the state: the projects that a publish which has not finished was about to write or remove."""
 
 
+NO_MIRRORS: Mapping[str, PageMirror] = MappingProxyType({})
 _TOGETHER = 3000
 """Objects that are written at one go: the pages of some thousand projects are in memory at one time, not those of all."""
 
@@ -64,13 +67,14 @@ def publish(
     state: ObjectStore,
     signer: Signer,
     progress: Progress,
+    mirrors: Mapping[str, PageMirror] = NO_MIRRORS,
 ) -> PublishReport:
     """Bring ``simple/`` of `site` up to date with upstream (`metadata`, `project_table`) and the audit log (`attempts`).
 
     `projects` are the tracked ones, normalised; no other is in the index afterwards. `metadata` gives the rows of some projects
     (`core.release_metadata`): only of those that changed are they read. `superseded` holds the filenames of wheels
-    of ours that upstream has caught up with. `signer` holds the log's key. Of the attempts, the successes that the log has are
-    listed. An unchanged publish writes nothing.
+    of ours that upstream has caught up with. `signer` holds the log's key. `mirrors` are those of the projects that are copied
+    (`stages.mirror`). Of the attempts, the successes that the log has are listed. An unchanged publish writes nothing.
 
     A project that cannot be published safely (a wheel that is not in the site, a filename with two hashes, upstream never read)
     is reported and keeps its old pages. Raises `StoreError` when a store cannot be read or written; run it again then.
@@ -85,6 +89,7 @@ def publish(
         attempts=by_project,
         superseded=superseded,
         signing_key=signer.public_key,
+        mirrors=mirrors,
     )
     changed = [project for project in sorted(set(projects)) if before.get(project, UNKNOWN).inputs != digests.get(project)]
     removed = sorted(before.keys() - {ROOT} - set(projects))
@@ -92,7 +97,7 @@ def publish(
         progress.step(f"simple index: {len(changed)} of {len(projects)} projects to write, {len(removed)} to remove")
     problems: list[tuple[str, str]] = []
     with _Run(before=before, touched=(*changed, *removed), site=site, state=state, signer=signer) as run:
-        for project, pages in _pages(changed, metadata, project_table, by_project, superseded):
+        for project, pages in _pages(changed, metadata, project_table, by_project, superseded, mirrors):
             problem = pages if isinstance(pages, str) else _absent(pages.own, site)
             if isinstance(pages, str) or problem:
                 progress.step(f"simple index: {project} keeps its old pages: {problem}")
@@ -152,6 +157,7 @@ def _pages(
     project_table: pa.Table,
     attempts: Mapping[str, Sequence[Attempt]],
     superseded: Collection[str],
+    mirrors: Mapping[str, PageMirror],
 ) -> Iterator[tuple[str, _Pages | str]]:
     """Yield each project with its pages, or with the reason why it has none."""
     if not projects:
@@ -162,7 +168,7 @@ def _pages(
     for block, files in in_blocks(table, projects):
         rows = UpstreamRows(files)
         # what depends on single files of upstream's needs them as values
-        closely = [project for project in block if project in attempts or project not in rows]
+        closely = [project for project in block if project in attempts or project in mirrors or project not in rows]
         upstream = dict(files_by_project(files, closely))
         for project in block:
             state = states.get(project)
@@ -179,11 +185,12 @@ def _pages(
                     versions=(*state.versions, *rows.versions(project)),
                     attempts=attempts.get(project, ()),
                     superseded=superseded,
+                    mirror=mirrors.get(project),
                 )
             except VerificationError as error:
                 yield project, str(error)
             else:
-                yield project, _rendered(page, rows)
+                yield project, _rendered(page, None if project in mirrors else rows)
 
 
 def _never_read(state: ProjectState, rows: UpstreamRows) -> bool:
@@ -192,9 +199,9 @@ def _never_read(state: ProjectState, rows: UpstreamRows) -> bool:
     return state.files_digest != NO_FILES or (state.broken_since is not None and not state.versions)
 
 
-def _rendered(page: IndexPage, rows: UpstreamRows) -> _Pages:
+def _rendered(page: IndexPage, rows: UpstreamRows | None) -> _Pages:
     own = tuple(file for file in page.files if file.attestation)
-    if page.project in rows and page.status != QUARANTINED:
+    if rows is not None and page.project in rows and page.status != QUARANTINED:
         ours = replace(page, files=own)
         html, text = render.project_html(ours, rows.html(page.project)), render.project_json(ours, rows.json(page.project))
     else:

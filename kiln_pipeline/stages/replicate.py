@@ -10,6 +10,8 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from kiln_pipeline.core import site_layout
 from kiln_pipeline.core.audit_log.checkpoint import VerifierKey, open_checkpoint
@@ -31,6 +33,8 @@ _TOGETHER = 200
 _NOTED_BYTES = 256 * 1024 * 1024
 """Bytes after which what has been copied is noted: a killed run has at most that much to compare again."""
 _PARALLEL = 8
+_OF_ANY_SIZE = ("mirror/", "wheels/")
+_NOT_AS_NOTED = "the site is being published, and the next run takes it; else `kiln index check` tells what is wrong"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -194,36 +198,57 @@ class _Target:
             objects = [(key, self._read(key)) for key in batch]
             self._store.put_many(objects)
             for key, data in objects:
-                self._wrote(key, data)
+                self._wrote(key, len(data), hashlib.sha256(data).hexdigest())
         with ThreadPoolExecutor(self._parallel) as pool:
             for batch in _batches(once, self._parallel):
                 self._go_on()
-                for key, data in zip(batch, pool.map(self._put_once, batch), strict=True):
-                    self._wrote(key, data)
+                for key, (size, sha256) in zip(batch, pool.map(self._put_once, batch), strict=True):
+                    self._wrote(key, size, sha256)
 
-    def _put_once(self, key: str) -> bytes:
+    def _put_once(self, key: str) -> tuple[int, str]:
+        """Copy an object that never changes; return its size and hash."""
+        if self._wanted[key] and key.startswith(_OF_ANY_SIZE):
+            return self._put_file(key)
         data = self._read(key)
         self._store.put_if_absent(key, data)
-        return data
+        return len(data), hashlib.sha256(data).hexdigest()
+
+    def _put_file(self, key: str) -> tuple[int, str]:
+        """Copy an object by way of a file: wheels of gigabytes do not fit into memory, several at a time."""
+        digest = hashlib.sha256()
+        with TemporaryDirectory(prefix="kiln-") as folder:
+            path = Path(folder) / "object"
+            try:
+                with path.open("wb") as file:
+                    for chunk in self._site.chunks(key):
+                        digest.update(chunk)
+                        file.write(chunk)
+            except ObjectNotFound:
+                raise StoreError(key=key, reason="the site does not have it", hint=_NOT_AS_NOTED) from None
+            except OSError as error:
+                raise StoreError(key=key, reason=f"no room for it on the way: {error.strerror or error}") from error
+            if digest.hexdigest() != self._wanted[key]:
+                raise StoreError(key=key, reason="the site has other bytes than it noted", hint=_NOT_AS_NOTED)
+            self._store.put_file(key, path)
+            return path.stat().st_size, digest.hexdigest()
 
     def _read(self, key: str) -> bytes:
         """Return an object of the site as the snapshot has it."""
-        hint = "the site is being published, and the next run takes it; else `kiln index check` tells what is wrong"
         if key == site_layout.CHECKPOINT:
             return self._snapshot.checkpoint  # by now the site may have a newer one, over tiles that are not here
         try:
             data = self._site.get(key)
         except ObjectNotFound:
-            raise StoreError(key=key, reason="the site does not have it", hint=hint) from None
+            raise StoreError(key=key, reason="the site does not have it", hint=_NOT_AS_NOTED) from None
         if self._wanted[key] and hashlib.sha256(data).hexdigest() != self._wanted[key]:
-            raise StoreError(key=key, reason="the site has other bytes than it noted", hint=hint)
+            raise StoreError(key=key, reason="the site has other bytes than it noted", hint=_NOT_AS_NOTED)
         return data
 
-    def _wrote(self, key: str, data: bytes) -> None:
+    def _wrote(self, key: str, size: int, sha256: str) -> None:
         done = self._done
-        self._has[key] = self._wanted[key] or hashlib.sha256(data).hexdigest()
+        self._has[key] = sha256
         done.pending.discard(key)
-        done.copied, done.copied_bytes = done.copied + 1, done.copied_bytes + len(data)
+        done.copied, done.copied_bytes = done.copied + 1, done.copied_bytes + size
 
     def _go_on(self) -> None:
         """Stop when there is no more time; note now and then what has been done."""

@@ -234,7 +234,7 @@ def test_every_mistake_of_a_file_is_reported_at_once() -> None:
             "sets SOURCE_DATE_EPOCH: kiln sets it to the sdist's date, so that builds can be repeated; leave it out",
         ),
         ("cibuildwheel.test-comand", "is unknown; did you mean 'test-command'?"),
-        ("homepage", "is unknown; known are build, cibuildwheel, demo, min-age, notes, overrides, prereleases, priority, "
+        ("homepage", "is unknown; known are build, cibuildwheel, demo, min-age, mirror, notes, overrides, prereleases, priority, "
          "project, reason, system-packages, targets, versions"),
     )  # fmt: skip
     assert problems_of(DEFAULTS, pyyaml=BAD) == tuple(Problem(file=file, field=field, message=text) for field, text in expected)

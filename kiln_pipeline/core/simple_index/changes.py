@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from itertools import islice
+from types import MappingProxyType
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +19,7 @@ import pyarrow.compute as pc
 
 from kiln_pipeline.core.attempts import Attempt
 from kiln_pipeline.core.distributions import DistributionFile, FileKind
+from kiln_pipeline.core.mirror.copies import PageMirror
 from kiln_pipeline.core.simple_index import render
 
 _BLOCK = 5000
@@ -33,11 +35,12 @@ def input_digests(
     attempts: Mapping[str, Sequence[Attempt]],
     superseded: Collection[str],
     signing_key: bytes,
+    mirrors: Mapping[str, PageMirror] = MappingProxyType({}),
 ) -> dict[str, bytes]:
     """Return the 32-byte digest of each of `projects` that `project_table` has.
 
     `project_table` is the table of `core.release_metadata`; `attempts` are those that are listed, by project; `signing_key` is
-    the public key that signs the pages. The renderer's own behaviour is part of it.
+    the public key that signs the pages; `mirrors` are those of copied projects. The renderer's own behaviour is part of it.
     """
     salt = bytes.fromhex(render.fingerprint()) + signing_key
     states = _Rows(project_table.select(["status", "status_reason", "versions", "files_digest"]))
@@ -48,6 +51,7 @@ def input_digests(
         if row is None:
             continue
         own = _own(attempts[project], superseded) if project in attempts else b""
+        own += mirrors[project].digest_input() if project in mirrors else b""
         digests[project] = hashlib.sha256(b"".join((salt, states.part(row), own))).digest()
     return digests
 

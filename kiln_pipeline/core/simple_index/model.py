@@ -12,12 +12,15 @@ from urllib.parse import quote
 from packaging.version import Version
 
 from kiln_pipeline.core.attempts import Attempt, Outcome
-from kiln_pipeline.core.distributions import DistributionFile
+from kiln_pipeline.core.distributions import DistributionFile, FileKind
+from kiln_pipeline.core.mirror.copies import PageMirror
+from kiln_pipeline.core.mirror.settings import Rest
 from kiln_pipeline.core.site_layout import wheel, wheel_provenance
 from kiln_pipeline.errors import VerificationError
 
 SUPERSEDED = "superseded by upstream"
 DELETED = "deleted upstream"
+DELETED_SDIST = "its sdist was deleted upstream"
 QUARANTINED = "quarantined"
 _SITE_ROOT = "../../"
 """From ``simple/<project>/`` to the site root: relative, so that the site works under any address."""
@@ -29,7 +32,7 @@ class IndexFile:
 
     filename: str
     url: str
-    """Absolute (http or https) for upstream's files, relative to the page for ours; percent-encoded."""
+    """Absolute (http or https) for upstream's files, relative to the page for ours and for copies; percent-encoded."""
     sha256: str
     size: int
     """"This key is mandatory" (PEP 700)."""
@@ -73,18 +76,20 @@ def overlay(
     versions: Sequence[str] = (),
     attempts: Iterable[Attempt] = (),
     superseded: Collection[str] = frozenset(),
+    mirror: PageMirror | None = None,
 ) -> IndexPage:
     """Return the page of `project`: our wheels of `attempts` (newest version first), then the files of `upstream`.
 
     `superseded` holds the filenames of wheels of ours that upstream has caught up with. A quarantined project offers nothing
     (PEP 792: the index "MUST NOT offer any distributions of the project for download"), neither upstream's files nor ours.
+    Of a `mirror` the copies are named where it has them, and what it has none of is as it says.
 
     Raises `VerificationError` when a filename stands for two different files, or when upstream gives an address that is no
     http or https URL: then there is no page at all rather than a doubtful one.
     """
     if status == QUARANTINED:
         return IndexPage(project=project, files=(), versions=tuple(versions), status=status, status_reason=status_reason)
-    theirs = {file.filename: _upstream_file(file) for file in upstream}
+    theirs = {file.filename: _upstream_file(file, mirror) for file in upstream}
     if len(theirs) != len(upstream):
         raise VerificationError(subject=project, reason="upstream lists a filename twice", hint="its page is kept as it was")
     by_version: dict[str, list[DistributionFile]] = {}
@@ -100,9 +105,10 @@ def overlay(
             hint = "a published filename never changes its bytes: rebuild ours under another build tag"
             raise VerificationError(subject=file.filename, reason="it stands for two files with different hashes", hint=hint)
     known_versions = dict.fromkeys([*versions, *by_version, *sorted({a.release.version for a in listed(attempts)}, key=Version)])
+    shown = [file for file in theirs.values() if mirror is None or mirror.rest is Rest.LINK or file.sha256 in mirror.copies]
     return IndexPage(
         project=project,
-        files=(*ours.values(), *theirs.values()),
+        files=(*ours.values(), *shown),
         versions=tuple(known_versions),
         status=status,
         status_reason=status_reason,
@@ -140,6 +146,12 @@ def _withdrawn(attempt: Attempt, upstream: Sequence[DistributionFile]) -> tuple[
     """
     if not upstream:
         return (True, DELETED) if attempt.recipe_sha256 else (False, "")
+    if (
+        attempt.recipe_sha256
+        and all(file.kind is not FileKind.SDIST for file in upstream)
+        and not all(f.yanked for f in upstream)
+    ):
+        return True, DELETED_SDIST
     source = next((file for file in upstream if file.sha256 == attempt.sdist_sha256), None)
     if source is not None and source.yanked:
         return True, source.yanked_reason
@@ -148,20 +160,23 @@ def _withdrawn(attempt: Attempt, upstream: Sequence[DistributionFile]) -> tuple[
     return False, ""
 
 
-def _upstream_file(file: DistributionFile) -> IndexFile:
+def _upstream_file(file: DistributionFile, mirror: PageMirror | None) -> IndexFile:
     if not file.url.startswith(("https://", "http://")):
         reason = f"upstream's address {file.url!r} is no http or https URL"
         raise VerificationError(subject=file.filename, reason=reason, hint="its page is kept as it was")
     provenance = file.provenance if file.provenance.startswith(("https://", "http://")) else ""
+    copy = None if mirror is None else mirror.copies.get(file.sha256)
+    if copy is not None and copy.filename != file.filename:
+        copy = None  # the same bytes under two names: only one of them was copied
     return IndexFile(
         filename=file.filename,
-        url=file.url.partition("#")[0],
+        url=file.url.partition("#")[0] if copy is None else _SITE_ROOT + quote(copy.key),
         sha256=file.sha256,
         size=file.size,
         requires_python=file.requires_python,
         upload_time=file.upload_time,
         yanked=file.yanked,
         yanked_reason=file.yanked_reason,
-        core_metadata=file.core_metadata,
+        core_metadata=file.core_metadata if copy is None else copy.metadata_sha256,
         provenance=provenance,
     )

@@ -7,8 +7,11 @@ import dagster as dg
 from kiln_pipeline.core import site_layout
 from kiln_pipeline.core.attempts import Outcome
 from kiln_pipeline.core.index_entries import superseded_wheels, vouched_attempts
+from kiln_pipeline.core.mirror.plan import page_mirrors
+from kiln_pipeline.core.mirror.settings import MirrorMode
 from kiln_pipeline.core.simple_index import manifest
 from kiln_pipeline.defs.assets.metadata import release_metadata
+from kiln_pipeline.defs.assets.mirroring import mirror
 from kiln_pipeline.defs.assets.wheels import wheels
 from kiln_pipeline.defs.presentation import (
     OWNERS,
@@ -23,6 +26,7 @@ from kiln_pipeline.defs.presentation import (
 from kiln_pipeline.errors import KilnError
 from kiln_pipeline.ports import Progress
 from kiln_pipeline.stages import detect
+from kiln_pipeline.stages.mirror import load_copies
 from kiln_pipeline.stages.publish import PublishReport, publish
 from kiln_pipeline.stages.record import RecordReport, record
 from kiln_pipeline.workspace import Workspace
@@ -50,7 +54,7 @@ def take_in(kiln: Workspace, progress: Progress) -> RecordReport:
 def write_pages(kiln: Workspace, progress: Progress) -> PublishReport:
     """Bring the simple index up to what upstream and the audit log say."""
     with kiln.writing("site"):
-        projects = detect.load_projects(kiln.state)
+        recipes, projects = kiln.recipes, detect.load_projects(kiln.state)
         read = set(projects.column("project").to_pylist())
         attempts = vouched_attempts(kiln.attempts(), partial(detect.load_files_of, kiln.state))
         return publish(
@@ -58,8 +62,9 @@ def write_pages(kiln: Workspace, progress: Progress) -> PublishReport:
             # state) keeps them until it is asked for again
             projects=[
                 recipe.project
-                for recipe in kiln.recipes
-                if recipe.project in read or kiln.site.exists(site_layout.project_html(recipe.project))
+                for recipe in recipes
+                if recipe.mirror.mode is not MirrorMode.NONE
+                and (recipe.project in read or kiln.site.exists(site_layout.project_html(recipe.project)))
             ],
             metadata=partial(detect.load_files_of, kiln.state),
             project_table=projects,
@@ -69,6 +74,7 @@ def write_pages(kiln: Workspace, progress: Progress) -> PublishReport:
             state=kiln.state,
             signer=kiln.log_key,
             progress=progress,
+            mirrors=page_mirrors(recipes, load_copies(kiln.state, kiln.site)),
         )
 
 
@@ -117,7 +123,7 @@ def audit_log(context: dg.AssetExecutionContext, kiln: dg.ResourceParam[Workspac
 
 
 @dg.asset(
-    deps=[release_metadata, audit_log],
+    deps=[release_metadata, mirror, audit_log],
     group_name="publisher",
     kinds={"python", "html"},
     owners=OWNERS,
