@@ -7,11 +7,11 @@ import contextlib
 import os
 import re
 import tempfile
+from datetime import datetime
 from pathlib import Path
 
-from packaging.version import Version
-
-from kiln_pipeline.core.distributions import FileKind, ProjectPage, project_name
+from kiln_pipeline.core.distributions import ProjectPage, project_name
+from kiln_pipeline.core.recipe_starter import ReleaseGaps, defaults_recipe, release_gaps, starter
 from kiln_pipeline.core.recipe_toml import PATCHES, parse_recipes
 from kiln_pipeline.core.recipes import Recipe
 from kiln_pipeline.errors import Problem, RecipeError, StoreError
@@ -58,19 +58,20 @@ def check_recipes(folder: Path) -> tuple[Problem, ...]:
     return ()
 
 
-def new_recipe(folder: Path, project: str, *, page: ProjectPage | None) -> Path:
+def new_recipe(folder: Path, project: str, *, version: str = "", page: ProjectPage | None, now: datetime) -> Path:
     """Write a starter recipe for `project` and return its path; the folder gets a ``defaults.toml`` when it has none.
 
-    The version is the newest on upstream's `page` that has an sdist; without a page the recipe wants nothing until it is
-    edited. Raises `RecipeError` when the name is invalid, the recipe exists already or upstream has no sdist, and
-    `StoreError` when the folder cannot be written.
+    It is for `version`, else the newest release on upstream's `page` that lacks wheels `now`; without a page it wants nothing
+    until it is edited. Raises `RecipeError` when the name is invalid, the recipe exists already, upstream has no sdist or
+    nothing is missing, and `StoreError` when the folder cannot be written.
     """
     try:
         name = project_name(project)
     except ValueError as error:
         raise RecipeError([Problem(file=project, field="", message=str(error))]) from error
     path = folder / name / RECIPE
-    text = _starter(name, None if page is None else _newest_with_sdist(page))
+    wanted = defaults_recipe(_defaults(folder), name, version)
+    text = starter(name, () if page is None else _gaps(page, wanted, now), wanted)
     made = not path.parent.exists()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -84,6 +85,28 @@ def new_recipe(folder: Path, project: str, *, page: ProjectPage | None) -> Path:
         reason = f"cannot be written: {error.strerror or error}"
         raise StoreError(key=str(path), reason=reason, hint="see to the folder") from error
     return path
+
+
+def _defaults(folder: Path) -> str:
+    problems: list[Problem] = []
+    text = _read(folder / DEFAULTS, problems) if (folder / DEFAULTS).exists() else STARTER_DEFAULTS
+    if text is None:
+        raise RecipeError(problems)
+    return text
+
+
+def _gaps(page: ProjectPage, wanted: Recipe, now: datetime) -> tuple[ReleaseGaps, ...]:
+    gaps = release_gaps(page, wanted, now=now)
+    if not gaps:
+        message = "upstream has no sdist of it (or it is yanked), and kiln builds from sdists only; nothing to write"
+        raise RecipeError([Problem(file=page.project, field="", message=message)])
+    if not any(gap.missing for gap in gaps):
+        release = f"{page.project}=={next(iter(gaps)).version}"
+        lines = f" and of the newest release of all {len(gaps)} lines" if len(gaps) > 1 else ""
+        hint = f"`kiln explain {release} IDENTIFIER` says what covers a target"
+        message = f"upstream has wheels of {release}{lines} for every default target that there can be; nothing to write ({hint})"
+        raise RecipeError([Problem(file=page.project, field="", message=message)])
+    return gaps
 
 
 def _project_folders(folder: Path, problems: list[Problem]) -> list[str]:
@@ -145,52 +168,6 @@ def _write_new(path: Path, text: str) -> bool:
         Path(temporary).unlink()
     return True
 
-
-def _newest_with_sdist(page: ProjectPage) -> Version:
-    sdists = {Version(file.version) for file in page.files if file.kind is FileKind.SDIST and not file.yanked}
-    if not sdists:
-        message = "upstream has no sdist of it (or all are yanked), and kiln builds from sdists only; nothing to write"
-        raise RecipeError([Problem(file=page.project, field="", message=message)])
-    return max(sdists, key=lambda version: (not version.is_prerelease, version))
-
-
-def _starter(project: str, version: Version | None) -> str:
-    wanted = f'"=={version}"' if version else '"==0"   # nothing yet: write the releases that you want'
-    reason = f"upstream's wheels of {project} {version or ''}".rstrip() + " leave some targets out: say which, and who needs them"
-    prereleases = "prereleases = true\n" if version and version.is_prerelease else ""
-    return _STARTER.format(project=project, reason=reason, wanted=wanted, prereleases=prereleases)
-
-
-_STARTER = """\
-# Every key has its default in ../defaults.toml or here; remove what you do not need.
-
-project = "{project}"
-reason = "{reason}"
-versions = {wanted}
-{prereleases}
-# [targets]                              # lists replace the defaults' lists
-# pythons = ["cp311", "cp312"]
-# platforms = ["manylinux_x86_64"]
-# glibc = "2.17"                         # for systems older than AlmaLinux 8
-
-# [build]
-# constraints = ["Cython<3"]             # bounds on build requirements (PEP 508)
-# extensions = ["package._speedups"]     # modules that the wheel must contain
-
-# [system-packages]                      # installed before the build, by the package manager that is there
-# dnf = ["libyaml-devel"]
-# apt = ["libyaml-dev"]
-# apk = ["yaml-dev"]
-# brew = ["libyaml"]
-
-# [cibuildwheel]                         # cibuildwheel's own options
-# test-command = 'python -c "import package"'
-
-# [[overrides]]                          # for some versions only
-# versions = "<2"
-# [overrides.build]
-# constraints = ["setuptools<66"]
-"""
 
 STARTER_DEFAULTS = """\
 # What every recipe gets unless it says otherwise: tables key by key, lists as a whole.

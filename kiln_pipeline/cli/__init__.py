@@ -278,19 +278,19 @@ def check(as_json: bool) -> None:
 
 
 @recipes.command()
-@click.argument("project")
-def new(project: str) -> None:
-    """Write a starter recipe for PROJECT, for its newest release that has an sdist."""
+@click.argument("name", metavar="PROJECT[==VERSION]")
+def new(name: str) -> None:
+    """Write a starter recipe: for VERSION, else for the newest release that lacks wheels; and what the project's others lack."""
     from kiln_pipeline.adapters.recipe_folder import new_recipe
-    from kiln_pipeline.core.distributions import project_name
+    from kiln_pipeline.core.distributions import Release, project_name
 
     workspace = _workspace()
     try:
-        normalised = project_name(project)
+        release = Release.parse(name) if "==" in name else Release(project=project_name(name), version="")
     except ValueError as error:
-        raise RecipeError([Problem(file=project, field="", message=str(error))]) from None
-    found = workspace.upstream.project_page(normalised)
-    path = new_recipe(workspace.recipes_folder, normalised, page=found.page)
+        raise RecipeError([Problem(file=name, field="", message=str(error))]) from None
+    page = workspace.upstream.project_page(release.project).page
+    path = new_recipe(workspace.recipes_folder, release.project, version=release.version, page=page, now=workspace.clock())
     click.echo(f"{path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}: edit it, then `kiln recipes check`")
 
 

@@ -10,6 +10,7 @@ from kiln_pipeline.core.distributions import DistributionFile, FileKind, Project
 from kiln_pipeline.errors import Problem, RecipeError, StoreError
 
 REPOSITORY = Path(__file__).parents[2]
+NOW = datetime(2026, 11, 25, tzinfo=UTC)
 MINIMAL = 'project = "foo"\nreason = "no wheels"\nversions = "==1.0"\n'
 
 
@@ -107,7 +108,7 @@ def test_a_new_recipe_names_the_newest_release_with_an_sdist(
     tmp_path: Path, files: tuple[DistributionFile, ...], versions: str, prereleases: bool
 ) -> None:
     """It is read without a problem, in a folder that was empty before."""
-    path = new_recipe(tmp_path / "recipes", "Foo", page=ProjectPage(project="foo", files=files))
+    path = new_recipe(tmp_path / "recipes", "Foo", page=ProjectPage(project="foo", files=files), now=NOW)
     (recipe,) = load_recipes(tmp_path / "recipes")
     assert (path, recipe.project, str(recipe.versions[0]), recipe.prereleases) == (
         tmp_path / "recipes" / "foo" / "recipe.toml",
@@ -120,15 +121,16 @@ def test_a_new_recipe_names_the_newest_release_with_an_sdist(
 
 def test_every_commented_line_of_a_new_recipe_is_right(tmp_path: Path) -> None:
     """Taking the comment signs away gives a recipe without a problem: the starter teaches the real format."""
-    path = new_recipe(tmp_path, "foo", page=None)
-    lines = path.read_text().splitlines()
-    path.write_text("\n".join([lines[0], *(line.removeprefix("# ") for line in lines[1:])]))
+    path = new_recipe(tmp_path, "foo", page=None, now=NOW)
+    words, _, table = path.read_text().partition("project = ")
+    assert all(line.startswith("#") or not line for line in words.splitlines())
+    path.write_text("\n".join(line.removeprefix("# ") for line in f"project = {table}".splitlines()))
     assert check_recipes(tmp_path) == ()
 
 
 def test_a_recipe_is_never_overwritten(recipes: Path) -> None:
     with pytest.raises(RecipeError) as caught:
-        new_recipe(recipes, "foo", page=None)
+        new_recipe(recipes, "foo", page=None, now=NOW)
     message = "exists already; edit it, or remove it first"
     assert caught.value.problems == (Problem(file=f"{recipes}/foo/recipe.toml", field="", message=message),)
     assert (recipes / "foo" / "recipe.toml").read_text() == MINIMAL
@@ -138,13 +140,13 @@ def test_a_recipe_is_never_overwritten(recipes: Path) -> None:
 def test_no_recipe_for_what_cannot_be_built(tmp_path: Path) -> None:
     """An invalid name, or a project without any sdist, leaves nothing behind."""
     with pytest.raises(RecipeError, match="no valid project name"):
-        new_recipe(tmp_path, "../evil", page=None)
+        new_recipe(tmp_path, "../evil", page=None, now=NOW)
     with pytest.raises(RecipeError, match="no sdist"):
-        new_recipe(tmp_path, "foo", page=ProjectPage(project="foo", files=(sdist("1.0", yanked=True),)))
+        new_recipe(tmp_path, "foo", page=ProjectPage(project="foo", files=(sdist("1.0", yanked=True),)), now=NOW)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_written_is_a_store_error(tmp_path: Path) -> None:
     (tmp_path / "recipes").write_text("a file")
     with pytest.raises(StoreError, match="cannot be written: Not a directory"):
-        new_recipe(tmp_path / "recipes", "foo", page=None)
+        new_recipe(tmp_path / "recipes", "foo", page=None, now=NOW)

@@ -1,8 +1,10 @@
 """The ladder walked: one attempt with every rung in its log and statement; and real old releases on Pythons they never knew."""
 
 import gzip
+import io
 import platform
 import sys
+import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from pypi_simple import PYPI_SIMPLE_ENDPOINT
 from kiln_pipeline.adapters.zig import ZigBuilder
 from kiln_pipeline.core.build_plan import BuildPlan, BuildResult, Failure, Material
 from kiln_pipeline.core.ladder import RungOutcome
+from kiln_pipeline.core.patches import Patch
 from kiln_pipeline.core.provenance.dsse import unverified_payload
 from kiln_pipeline.core.provenance.statement import Statement, parse_statement
 from kiln_pipeline.core.recipes import BuildSettings
@@ -167,6 +170,25 @@ def test_stale_generated_c_is_generated_anew_and_the_replay_is_the_same_to_the_b
     assert [material for material in replayed.materials if material.sha256] == [
         material for material in statement.materials if material.sha256
     ]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the zig builder is for Linux")
+def test_a_patch_is_in_the_wheel_on_record_and_in_the_replay(tmp_path: Path, tools_folder: Path) -> None:
+    """Without a container engine too; one that does not fit ends the attempt at once, whatever rungs are left."""
+    text = "For this test only\n\n--- a/src/markupsafe/__init__.py\n+++ b/src/markupsafe/__init__.py\n"
+    good = Patch(name="good.patch", text=f"{text}@@ -1,1 +1,2 @@\n+PATCHED = True\n import functools\n")
+    bad = Patch(name="bad.patch", text=f"{text}@@ -1,1 +1,1 @@\n-import snakes\n+import functools\n")
+    builder = ZigBuilder(tools_folder, endpoint=PYPI_SIMPLE_ENDPOINT)
+    statement, log, wheel = run(tmp_path, plan_of(MARKUPSAFE, HERE, settings=BuildSettings(patches=(good,))), builder)
+    assert (statement.attempt.failure, statement.plan.settings.patches) == ("", (good,)), log
+    with zipfile.ZipFile(io.BytesIO(wheel)) as archive:
+        assert archive.read("markupsafe/__init__.py").startswith(b"PATCHED = True\nimport functools")
+    replayed, log, again = run(tmp_path, replay_plan(statement), builder)
+    assert (again == wheel, replayed.plan.settings.patches) == (True, (good,)), log
+    refused, log, _ = run(tmp_path, plan_of(MARKUPSAFE, HERE, settings=BuildSettings(patches=(good, bad))), builder)
+    assert (refused.attempt.failure, len(refused.rungs)) == ("patch-refused", 1), log
+    assert refused.attempt.proof == "patches/bad.patch: patch failed: src/markupsafe/__init__.py:1"
 
 
 @pytest.mark.slow
