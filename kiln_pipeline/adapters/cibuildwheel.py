@@ -135,6 +135,16 @@ class CibuildwheelBuilder:
             )
         return ""
 
+    def _cannot_run(self, identifier: BuildIdentifier) -> bool:
+        """Return whether this Mac builds for an architecture that it cannot run: arm64 on Intel, x86_64 where Rosetta is not."""
+        if identifier.platform.family != "macosx" or identifier.platform.machine == platform.machine():
+            return False
+        return identifier.platform.machine == "arm64" or not self._has_rosetta
+
+    @cached_property
+    def _has_rosetta(self) -> bool:
+        return capture(["/usr/bin/arch", "-x86_64", "/usr/bin/true"], environment=self._host) is not None
+
     def pythons(self) -> tuple[PythonTag, ...] | None:
         """None: the images, or cibuildwheel on macOS, bring the interpreters."""
         return None
@@ -277,6 +287,7 @@ class CibuildwheelBuilder:
             first=[*first, place(notes, NOTES_IN_CONTAINER)] if in_container else first,
             repair_notes=NOTES_IN_CONTAINER if in_container else str(notes),
             path=cache.path,
+            untested=self._cannot_run(plan.identifier),
         )
         (work / "cibuildwheel.toml").write_text(text, encoding="utf-8")
         return {**environment, "PATH": f"{cache.path}:$PATH"} if cache.path else environment

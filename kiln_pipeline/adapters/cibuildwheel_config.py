@@ -35,6 +35,7 @@ def build_environment(plan: BuildPlan, *, endpoint: str, constraints_file: str) 
         "UV_DEFAULT_INDEX": endpoint,
         "PYTHONHASHSEED": "0",
         "SOURCE_DATE_EPOCH": str(plan.source_date_epoch),
+        **_deployment_target(plan),
         **constraints,
         **plan.environment,
     }
@@ -48,16 +49,19 @@ def config_text(
     constraints_in_container: bool,
     first: Sequence[str] = (),
     path: str = "",
+    untested: bool = False,
     repair_notes: str,
 ) -> str:
     """Return the TOML file for ``--config-file``: the recipe's table, and overrides for every build with kiln's additions.
 
     `first` are shell commands that run before all others, `path` a folder that comes first in ``PATH``. `repair_notes` is the
     path of that program (`adapters.repair_notes`) where the build runs: it is called around the repair step, unless the recipe
-    has none. The verbosity is the lowest at which the frontend of cibuildwheel `version` names the build requirements that it
-    installs.
+    has none. `untested` leaves the recipe's tests out, where the host cannot run what it builds. The verbosity is the lowest at
+    which the frontend of cibuildwheel `version` names the build requirements that it installs.
     """
     options: dict[str, object] = {"build-verbosity": 1 if version.startswith("2.") else 2, **plan.settings.cibuildwheel}
+    if untested:
+        options["test-skip"] = [*_words(options.get("test-skip", ())), str(plan.identifier)]
     assigned = [f"{name}={shlex.quote(value)}" for name, value in environment.items()]
     override: dict[str, object] = {
         "select": "*",
@@ -71,6 +75,18 @@ def config_text(
     noting = [] if _repairs_nothing(options) else _noted_repair(repair_notes)
     overrides = [*cast(Sequence[object], options.pop("overrides", ())), override, *noting]
     return f"[tool.cibuildwheel]\n{_assignments(options)}overrides = {_value(overrides)}\n"
+
+
+def _deployment_target(plan: BuildPlan) -> dict[str, str]:
+    """Return the macOS that a wheel for Macs is made for: the recipe's floor, below which it would be no wheel for the target."""
+    if plan.identifier.platform.family != "macosx":
+        return {}
+    major, minor = plan.floors.macosx_arm64 if plan.identifier.platform.machine == "arm64" else plan.floors.macosx_x86_64
+    return {"MACOSX_DEPLOYMENT_TARGET": f"{major}.{minor}"}
+
+
+def _words(value: object) -> list[str]:
+    return value.split() if isinstance(value, str) else list(cast(Sequence[str], value))
 
 
 def _noted_repair(program: str) -> list[dict[str, object]]:
