@@ -46,10 +46,11 @@ from kiln_pipeline.core.demand import Demand
 from kiln_pipeline.core.hosts import Host
 from kiln_pipeline.core.mirror.settings import size
 from kiln_pipeline.core.platforms import BuildIdentifier, Platform
+from kiln_pipeline.core.rebuilds import Rebuild
 from kiln_pipeline.core.recipes import Recipe
 from kiln_pipeline.errors import BuildError, Problem, RecipeError
 from kiln_pipeline.ports import ObjectStore, Progress, UpstreamIndex, WheelBuilder
-from kiln_pipeline.stages.record import load_attempts
+from kiln_pipeline.stages.log_tables import load_attempts, load_rebuilds
 
 DEFAULT_SITE_URL = "http://127.0.0.1:8765/"
 
@@ -174,6 +175,10 @@ class Workspace:
     def served_site(self) -> Path | ObjectStore:
         """What a web server on this host serves: the site's folder, or the store itself when it is in none."""
         return self.site.folder if isinstance(self.site, DirectoryStore) else self.site
+
+    def rebuilds(self) -> tuple[Rebuild, ...]:
+        """Every rebuild in the audit log, oldest first."""
+        return load_rebuilds(self.state, self.site)
 
     def attempts(self) -> tuple[Attempt, ...]:
         """Every attempt in the audit log, oldest first."""

@@ -358,7 +358,8 @@ def rebuild(subject: str, site: str | None, log_key: str | None, keep: Path | No
     """Build a published wheel again with what its provenance records, and compare. It runs the package's own build.
 
     The wheel is verified first, as by `kiln verify`. Then it is built in a fresh place: the same sdist, recipe, build
-    requirements, tools and image, and no cache.
+    requirements, tools and image, and no cache. The verdict on a wheel of this workspace's own site is signed and left in the
+    inbox, to be recorded; on any other wheel it is told only.
 
     Exits with 0 when the wheel is identical, or equal once stabilised; with 11 when it is different, and with 12 when it is
     not rebuildable here, which is said with the reason.
@@ -368,13 +369,13 @@ def rebuild(subject: str, site: str | None, log_key: str | None, keep: Path | No
 
     with _terminated_as_interrupt(), TerminalProgress() as progress:
         workspace = _workspace(progress=progress)
-        rebuilt = rebuilding.rebuild(workspace, subject, site=site, log_key=log_key, environment=os.environ)
+        rebuilt, record = rebuilding.rebuild(workspace, subject, site=site, log_key=log_key, environment=os.environ)
     if keep:
         rebuilding.keep(rebuilt, keep)
     if as_json:
-        click.echo(rebuilding.as_json(rebuilt))
+        click.echo(rebuilding.as_json(rebuilt, record))
     else:
-        rebuilding.show(rebuilt)
+        rebuilding.show(rebuilt, record)
     sys.exit(rebuilding.exit_code(rebuilt.rebuild.verdict))
 
 

@@ -13,11 +13,12 @@ import click
 
 from kiln_pipeline.adapters import diffoscope
 from kiln_pipeline.cli.verifying import is_wheel, open_site, read_wheel_file
+from kiln_pipeline.core import site_layout
 from kiln_pipeline.core.audit_log.checkpoint import VerifierKey
-from kiln_pipeline.core.rebuilds import RebuildVerdict
+from kiln_pipeline.core.rebuilds import Obstacle, RebuildVerdict, summary
 from kiln_pipeline.core.strict_json import format_time
-from kiln_pipeline.errors import Problem, RecipeError, StoreError
-from kiln_pipeline.stages.rebuild import Original, Rebuilt, rebuild_wheel, summary
+from kiln_pipeline.errors import ObjectNotFound, Problem, RecipeError, StoreError
+from kiln_pipeline.stages.rebuild import Original, Rebuilt, leave_in_inbox, rebuild_wheel
 from kiln_pipeline.stages.verify import verify_wheel
 from kiln_pipeline.workspace import Workspace
 
@@ -26,8 +27,12 @@ DIFFERENT, NOT_REBUILDABLE = 11, 12
 
 def rebuild(
     workspace: Workspace, subject: str, *, site: str | None, log_key: str | None, environment: Mapping[str, str]
-) -> Rebuilt:
-    """Verify the wheel that `subject` (a path or a URL) names as `kiln verify` does, and make it again."""
+) -> tuple[Rebuilt, str]:
+    """Verify the wheel that `subject` (a path or a URL) names as `kiln verify` does, and make it again.
+
+    Return what became of it, and in a sentence whether it will be on record: the verdict on a wheel of the log of this
+    workspace's own site goes to the inbox, like an attempt.
+    """
     if not is_wheel(subject):
         raise RecipeError([Problem(file=subject, field="", message="give a wheel's path in a site, or its URL")])
     where, remember = open_site(subject, site=site, log_key=log_key, check_sdist=False, environment=environment)
@@ -36,8 +41,9 @@ def rebuild(
     remember()
     origin = VerifierKey.parse(where.log_key).name
     workspace.progress.step(f"verified {filename}: entry {verification.index} of {origin}")
-    return rebuild_wheel(
-        Original(wheel=data, statement=verification.statement, index=verification.index, origin=origin),
+    original = Original(wheel=data, statement=verification.statement, index=verification.index, origin=origin)
+    rebuilt = rebuild_wheel(
+        original,
         builders=workspace.builders,
         platform=workspace.platform(),
         host=workspace.host_name,
@@ -47,6 +53,20 @@ def rebuild(
         explain=diffoscope.explain,
         progress=workspace.progress,
     )
+    if where.log_key.strip() != _own_log(workspace):
+        return rebuilt, f"not recorded: {origin} is not the log of this workspace's site"
+    if rebuilt.rebuild.obstacle == Obstacle.OTHER_PLATFORM:
+        return rebuilt, "not recorded: nothing was tried on this host"
+    bundle = leave_in_inbox(original, rebuilt, inbox=workspace.inbox, signer=workspace.host_key)
+    return rebuilt, f"signed by {workspace.host_key.name} and left in the inbox as {bundle[:16]}…: the next publish records it"
+
+
+def _own_log(workspace: Workspace) -> str:
+    """Return the key of the log on the workspace's own site; empty when that has none."""
+    try:
+        return workspace.site.get(site_layout.LOG_KEY).decode("utf-8", "replace").strip()
+    except ObjectNotFound:
+        return ""
 
 
 def keep(rebuilt: Rebuilt, folder: Path) -> None:
@@ -64,13 +84,14 @@ def keep(rebuilt: Rebuilt, folder: Path) -> None:
         raise StoreError(key=str(folder), reason=error.strerror or str(error), hint="give another folder to --keep") from None
 
 
-def show(rebuilt: Rebuilt) -> None:
-    """Print the verdict, and what differs."""
+def show(rebuilt: Rebuilt, record: str) -> None:
+    """Print the verdict, what differs, and whether it will be on record."""
     click.echo(f"{rebuilt.rebuild.wheel}: {summary(rebuilt.rebuild)}")
     click.echo(rebuilt.difference, nl=False)
+    click.echo(record)
 
 
-def as_json(rebuilt: Rebuilt) -> str:
+def as_json(rebuilt: Rebuilt, record: str) -> str:
     """Return the verdict for programs."""
     rebuild = rebuilt.rebuild
     return json.dumps(
@@ -86,6 +107,7 @@ def as_json(rebuilt: Rebuilt) -> str:
             "builder": rebuild.builder,
             "started": format_time(rebuild.started),
             "finished": format_time(rebuild.finished),
+            "record": record,
         },
         indent=2,
     )

@@ -95,7 +95,11 @@ def verify_alone(
     if key is None:
         hint = "give --log-key, as you had it from somebody you trust; offline, nothing is trusted on first use"
         raise VerificationError(subject=origin, reason="no key of a log of this name is known here", hint=hint)
-    return (Verdict(subject=filename, story=verify_offline(data, filename, provenance, log_key=key).story),)
+    return (
+        Verdict(
+            subject=filename, story=verify_offline(data, filename, provenance, log_key=key, beside=_beside(Path(wheel))).story
+        ),
+    )
 
 
 def show(verdicts: Sequence[Verdict], *, subject: str, many: bool) -> None:
@@ -183,6 +187,20 @@ def read_wheel_file(wheel: str) -> tuple[bytes, str]:
     if is_url(wheel):
         return get(wheel), unquote(urlsplit(wheel).path.rpartition("/")[2])
     return _read(Path(wheel), "give a wheel's path or URL, a lock file, or a virtual environment"), Path(wheel).name
+
+
+def _beside(wheel: Path) -> Callable[[str], bytes]:
+    """Return a reader of what was downloaded beside a wheel, by its key on the site."""
+
+    def read(key: str) -> bytes:
+        try:
+            return wheel.with_name(key.rpartition("/")[2]).read_bytes()
+        except FileNotFoundError:
+            raise ObjectNotFound(key) from None
+        except OSError as error:
+            raise VerificationError(subject=key, reason=error.strerror or str(error)) from None
+
+    return read
 
 
 def _read_text(path: Path) -> str:

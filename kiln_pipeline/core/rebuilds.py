@@ -101,6 +101,21 @@ def sample(attempts: Sequence[Attempt], rebuilds: Iterable[Rebuild], platform: P
     return tuple(sorted(published, key=lambda attempt: (newest.get(attempt.wheel, -1), attempt.index))[:count])
 
 
+def summary(rebuild: Rebuild) -> str:
+    """Return the verdict in a line."""
+    match rebuild.verdict:
+        case RebuildVerdict.IDENTICAL:
+            return f"identical: the same bytes, sha256 {rebuild.wheel_sha256}"
+        case RebuildVerdict.EQUAL:
+            return (
+                f"equal once stabilised: every member is the same, the zip around them is not (sha256 {rebuild.rebuilt_sha256})"
+            )
+        case RebuildVerdict.DIFFERENT:
+            return f"different: what was made has sha256 {rebuild.rebuilt_sha256}"
+        case RebuildVerdict.NOT_REBUILDABLE:
+            return f"not rebuildable: {rebuild.obstacle}: {rebuild.reason}"
+
+
 def tell(rebuilds: Sequence[Rebuild], built_on: str) -> str:
     """Return a wheel's rebuilds in a sentence, such as ``rebuilt 2× elsewhere: identical``; empty when there are none.
 

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from kiln_pipeline.core import site_layout
 from kiln_pipeline.core.attempts import Attempt
 from kiln_pipeline.core.audit_log.tiles import ENTRIES, HEIGHT, WIDTH, tile_key
+from kiln_pipeline.core.rebuilds import Rebuild, rebuilds_by_wheel
 from kiln_pipeline.errors import StoreError
 
 _SCHEMA = pa.schema([pa.field("key", pa.string(), nullable=False), pa.field("sha256", pa.string(), nullable=False)])
@@ -36,7 +37,7 @@ def order_of(key: str) -> int:
         return LOG_IDENTITY
     if key in (site_layout.SIMPLE_ROOT_HTML, site_layout.SIMPLE_ROOT_JSON):
         return ROOT
-    if key.startswith("wheels/") and key.endswith(".provenance.json"):
+    if key.startswith("wheels/") and key.endswith(".json"):
         return PROVENANCE
     if key.startswith("simple/"):
         return PAGES
@@ -69,6 +70,20 @@ def attempt_objects(attempts: Iterable[Attempt]) -> dict[str, str]:
             objects[site_layout.wheel(attempt.wheel)] = attempt.wheel_sha256
             objects[site_layout.wheel_metadata(attempt.wheel)] = attempt.metadata_sha256
             objects[site_layout.wheel_provenance(attempt.wheel)] = ""
+    return objects
+
+
+def rebuild_objects(rebuilds: Iterable[Rebuild]) -> dict[str, str]:
+    """Return the inventory of what these rebuilds, which are all that the log has, put onto the site."""
+    objects: dict[str, str] = {}
+    for wheel, of_wheel in rebuilds_by_wheel(rebuilds).items():
+        for number, rebuild in enumerate(of_wheel, 1):
+            objects[site_layout.rebuild_provenance(wheel, number)] = ""
+            objects[site_layout.attempt_statement(rebuild.statement_sha256)] = ""
+            objects[site_layout.build_log(rebuild.log_sha256)] = rebuild.log_sha256
+            if rebuild.difference_sha256:
+                objects[site_layout.rebuild_difference(rebuild.difference_sha256)] = rebuild.difference_sha256
+                objects[site_layout.rebuilt_wheel(rebuild.rebuilt_sha256)] = rebuild.rebuilt_sha256
     return objects
 
 

@@ -59,6 +59,21 @@ def build_log(log_sha256: str) -> str:
     return f"audit/logs/{log_sha256}.log.gz"
 
 
+def rebuild_provenance(filename: str, number: int) -> str:
+    """As `wheel_provenance`, for the verdict of a wheel's rebuild; the first one recorded has number 1."""
+    return f"wheels/{filename}.rebuild-{number}.json"
+
+
+def rebuilt_wheel(sha256: str) -> str:
+    """What a rebuild made where that is not the published wheel: evidence, in no index."""
+    return f"audit/rebuilds/{sha256}.whl"
+
+
+def rebuild_difference(sha256: str) -> str:
+    """The text on what differs between a published wheel and a rebuilt one; `sha256` is that of the gzipped text."""
+    return f"audit/rebuilds/{sha256}.txt.gz"
+
+
 def headers(key: str) -> dict[str, str]:
     """Content-Type and Cache-Control of a key, as any HTTP edge must send them.
 
@@ -76,11 +91,11 @@ def headers(key: str) -> dict[str, str]:
         kind = "application/octet-stream"
     elif name.endswith((".metadata", ".vkey", ".md")) or name in ("checkpoint", "README"):
         kind = "text/plain; charset=utf-8"
-    elif name.endswith(".log.gz"):
+    elif name.endswith((".log.gz", ".txt.gz")):
         kind = "application/gzip"
     else:
         kind = "application/octet-stream"
-    immutable = key.startswith(("wheels/", "mirror/", "audit/entries/", "audit/logs/")) or (
+    immutable = key.startswith(("wheels/", "mirror/", "audit/entries/", "audit/logs/", "audit/rebuilds/")) or (
         key.startswith("audit/tile/") and ".p/" not in key
     )
     return {"Content-Type": kind, "Cache-Control": IMMUTABLE if immutable else PAGES_MAX_AGE}

@@ -12,17 +12,27 @@ from dataclasses import dataclass, replace
 from kiln_pipeline.core import site_layout
 from kiln_pipeline.core.attempts import Attempt
 from kiln_pipeline.core.audit_log.checkpoint import VerifierKey
-from kiln_pipeline.core.audit_log.entries import LegacyEntry, parse_any_entry
+from kiln_pipeline.core.audit_log.entries import LegacyEntry, RebuildEntry, parse_any_entry
 from kiln_pipeline.core.audit_log.merkle import tree_root
 from kiln_pipeline.core.audit_log.tiles import WIDTH, TileReader
-from kiln_pipeline.core.provenance.wheel_bundle import open_recorded
+from kiln_pipeline.core.provenance.wheel_bundle import open_recorded, open_recorded_rebuild
+from kiln_pipeline.core.rebuilds import Rebuild
 from kiln_pipeline.core.strict_json import Table, canonical, parse
 from kiln_pipeline.errors import ObjectNotFound, VerificationError
 from kiln_pipeline.ports import ObjectStore, Progress
 from kiln_pipeline.stages.append import LAST_CHECKPOINT
-from kiln_pipeline.stages.audit_entry import check_provenance, check_wheel_file, get_recorded, open_site_log, same_hash
+from kiln_pipeline.stages.audit_entry import (
+    check_provenance,
+    check_verdict_again,
+    check_verdict_proof,
+    check_wheel_file,
+    get_recorded,
+    open_site_log,
+    same_hash,
+)
 from kiln_pipeline.stages.audit_site import Difference, compare_files, compare_pages, compare_readme
-from kiln_pipeline.stages.record import load_attempts
+from kiln_pipeline.stages.log_tables import load_attempts, load_rebuilds
+from kiln_pipeline.stages.take_rebuild import proof_keys
 
 PROGRESS = "audit_progress.json"
 """Key in the state: how far the log has been verified (`_Watermark`)."""
@@ -77,10 +87,14 @@ def audit(
     if mark.size > reader.size or (mark.size and tree_root(mark.size, reader.node).hex() != mark.root):
         reason = f"the log of {reader.size} entries does not continue the one of {mark.size} that was audited before"
         raise VerificationError(subject="audit log", reason=reason, hint="it was rolled back, rewritten or forked")
-    attempts = load_attempts(state, site)
-    run = _Run(site, state, key, reader, {attempt.index: attempt for attempt in attempts}, progress)
+    attempts, rebuilds = load_attempts(state, site), load_rebuilds(state, site)
+    run = _Run(site, state, key, reader, attempts, rebuilds, progress)
     run.read_entries(mark, full=full)
-    others = (*compare_files(site, attempts), *compare_readme(site, key), *compare_pages(site, state, attempts, log_key))
+    others = (
+        *compare_files(site, attempts, rebuilds),
+        *compare_readme(site, key),
+        *compare_pages(site, state, attempts, log_key),
+    )
     # what was read says more of a file than that it is gone
     found = tuple(sorted((dict(others) | dict(run.differences)).items()))
     progress.step(f"audit: {run.read} of {reader.size} entries read, {len(found)} differences")
@@ -96,14 +110,18 @@ class _Run:
         state: ObjectStore,
         key: VerifierKey,
         reader: TileReader,
-        attempts: dict[int, Attempt],
+        attempts: Sequence[Attempt],
+        rebuilds: Sequence[Rebuild],
         progress: Progress,
     ) -> None:
         self.differences: list[Difference] = []
         self.read = 0
         self.mark = _Watermark()
         self._site, self._state, self._key, self._reader = site, state, key, reader
-        self._attempts, self._progress = attempts, progress
+        self._attempts = {attempt.index: attempt for attempt in attempts}
+        self._rebuilds = {rebuild.index: rebuild for rebuild in rebuilds}
+        self._verdicts = proof_keys(rebuilds)
+        self._progress = progress
 
     def read_entries(self, mark: _Watermark, *, full: bool) -> None:
         """Read again what is in turn (all of it when `full`), then what is new."""
@@ -150,6 +168,9 @@ class _Run:
         if isinstance(entry, LegacyEntry):
             self._check_hash(site_layout.build_log(entry.log), entry.log)
             return
+        if isinstance(entry, RebuildEntry):
+            self._check_rebuild(index, entry)
+            return
         key = site_layout.attempt_statement(entry.statement)
         with _doubting(key):
             statement = open_recorded(get_recorded(self._site, key), entry, self._key)
@@ -166,6 +187,20 @@ class _Run:
         self._check_hash(site_layout.wheel_metadata(attempt.wheel), attempt.metadata_sha256)
         with _doubting(site_layout.wheel_provenance(attempt.wheel)):
             check_provenance(attempt, self._site, self._key, self._reader)
+
+    def _check_rebuild(self, index: int, entry: RebuildEntry) -> None:
+        key = site_layout.attempt_statement(entry.statement)
+        with _doubting(key):
+            rebuild = replace(open_recorded_rebuild(get_recorded(self._site, key), entry, self._key).rebuild, index=index)
+            if self._rebuilds.get(index) != rebuild:
+                raise VerificationError(
+                    subject="rebuilds.parquet", reason="it says something else", hint="delete it: it is derived"
+                )
+        self._check_hash(site_layout.build_log(rebuild.log_sha256), rebuild.log_sha256)
+        with _doubting(site_layout.rebuilt_wheel(rebuild.rebuilt_sha256)):
+            check_verdict_again(rebuild, self._site)
+        with _doubting(name := self._verdicts[index]):
+            check_verdict_proof(rebuild, name, self._site, self._key, self._reader)
 
     def _check_hash(self, key: str, sha256: str) -> None:
         with _doubting(key):

@@ -9,13 +9,22 @@ from dataclasses import replace
 
 from kiln_pipeline.core import site_layout
 from kiln_pipeline.core.attempts import Attempt
-from kiln_pipeline.core.audit_log.checkpoint import VerifierKey, open_checkpoint
+from kiln_pipeline.core.audit_log.checkpoint import Checkpoint, VerifierKey, open_checkpoint
 from kiln_pipeline.core.audit_log.entries import parse_entry
 from kiln_pipeline.core.audit_log.merkle import leaf_hash, tree_root
 from kiln_pipeline.core.audit_log.tiles import TileReader
 from kiln_pipeline.core.provenance.completeness import gaps
 from kiln_pipeline.core.provenance.statement import Statement, claim_of
-from kiln_pipeline.core.provenance.wheel_bundle import open_recorded, parse_bundle, verify_bundle
+from kiln_pipeline.core.provenance.wheel_bundle import (
+    REBUILD_MEDIA_TYPE,
+    WheelBundle,
+    open_recorded,
+    parse_bundle,
+    verify_bundle,
+    verify_rebuild,
+)
+from kiln_pipeline.core.rebuilds import Rebuild
+from kiln_pipeline.core.wheel_comparison import compare_wheels
 from kiln_pipeline.core.wheel_contents import WheelFacts, check_wheel, read_wheel
 from kiln_pipeline.errors import ObjectNotFound, VerificationError
 from kiln_pipeline.ports import ObjectStore
@@ -69,9 +78,32 @@ def check_provenance(attempt: Attempt, site: ObjectStore, key: VerifierKey, read
     verified = verify_bundle(bundle, key)
     if replace(verified.statement.attempt, index=bundle.index) != attempt:
         raise VerificationError(subject=name, reason="it is of another attempt than the log's entry")
+    _check_place(name, bundle, verified.checkpoint, reader)
+
+
+def check_verdict_proof(rebuild: Rebuild, name: str, site: ObjectStore, key: VerifierKey, reader: TileReader) -> None:
+    """Check that the file `name` is of this rebuild, and proves an entry that is where it says in the log as it is."""
+    bundle = parse_bundle(get_recorded(site, name), name, REBUILD_MEDIA_TYPE)
+    if replace(verify_rebuild(bundle, key).rebuild, index=bundle.index) != rebuild:
+        raise VerificationError(subject=name, reason="it is of another rebuild than the log's entry")
+    _check_place(name, bundle, open_checkpoint(bundle.checkpoint, key), reader)
+
+
+def check_verdict_again(rebuild: Rebuild, site: ObjectStore) -> None:
+    """Compare the published wheel with the one that was made again, where that is another file. Raises `VerificationError`."""
+    if not rebuild.difference_sha256:
+        return
+    same_hash(get_recorded(site, site_layout.rebuild_difference(rebuild.difference_sha256)), rebuild.difference_sha256)
+    wheel = get_recorded(site, site_layout.rebuilt_wheel(rebuild.rebuilt_sha256))
+    same_hash(wheel, rebuild.rebuilt_sha256)
+    found = compare_wheels(get_recorded(site, site_layout.wheel(rebuild.wheel)), wheel).verdict
+    if found is not rebuild.verdict:
+        raise VerificationError(subject=rebuild.wheel, reason=f"the two wheels are {found}, and the log says {rebuild.verdict}")
+
+
+def _check_place(name: str, bundle: WheelBundle, then: Checkpoint, reader: TileReader) -> None:
     if bundle.index >= reader.size or reader.node(0, bundle.index) != leaf_hash(bundle.entry):
         raise VerificationError(subject=name, reason=f"the log has another entry {bundle.index}")
-    then = verified.checkpoint
     if then.size > reader.size or tree_root(then.size, reader.node) != then.root:
         raise VerificationError(subject=name, reason=f"the log does not continue the checkpoint of {then.size} entries in it")
 

@@ -12,7 +12,9 @@ from kiln_pipeline.core import site_layout
 from kiln_pipeline.core.attempts import Attempt
 from kiln_pipeline.core.audit_log.checkpoint import VerifierKey
 from kiln_pipeline.core.index_entries import vouched_attempts
+from kiln_pipeline.core.rebuilds import Rebuild
 from kiln_pipeline.core.simple_index.model import QUARANTINED
+from kiln_pipeline.core.site_inventory import rebuild_objects
 from kiln_pipeline.core.strict_json import Table, parse
 from kiln_pipeline.errors import VerificationError
 from kiln_pipeline.ports import ObjectStore
@@ -39,17 +41,17 @@ def expected_on_pages(
     return vouched_attempts(attempts, partial(detect.load_files_of, state)), frozenset(published - quarantined)
 
 
-def compare_files(site: ObjectStore, attempts: Sequence[Attempt]) -> Iterator[Difference]:
+def compare_files(site: ObjectStore, attempts: Sequence[Attempt], rebuilds: Sequence[Rebuild] = ()) -> Iterator[Difference]:
     """Yield what is gone of what the log has, and the wheels that it does not know."""
-    there = {key for prefix in ("wheels/", "audit/entries/", "audit/logs/") for key in site.keys(prefix)}
-    known: set[str] = set()
+    there = {key for prefix in ("wheels/", "audit/entries/", "audit/logs/", "audit/rebuilds/") for key in site.keys(prefix)}
+    known = set(rebuild_objects(rebuilds))
     for attempt in attempts:
         known |= {site_layout.attempt_statement(attempt.statement_sha256), site_layout.build_log(attempt.log_sha256)}
         if attempt.wheel:
             name = attempt.wheel
             known |= {site_layout.wheel(name), site_layout.wheel_metadata(name), site_layout.wheel_provenance(name)}
     yield from ((key, "the log has it, and it is gone") for key in known - there)
-    yield from ((key, "the log does not know it") for key in there - known if key.startswith("wheels/"))
+    yield from ((key, "the log does not know it") for key in there - known if key.startswith(("wheels/", "audit/rebuilds/")))
 
 
 def compare_readme(site: ObjectStore, key: VerifierKey) -> Iterator[Difference]:

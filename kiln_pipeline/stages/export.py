@@ -14,10 +14,11 @@ from datetime import UTC, datetime
 from kiln_pipeline.core import site_layout
 from kiln_pipeline.core.attempts import Attempt
 from kiln_pipeline.core.audit_log.checkpoint import VerifierKey, open_checkpoint
-from kiln_pipeline.core.audit_log.entries import LegacyEntry, parse_any_entry
+from kiln_pipeline.core.audit_log.entries import LegacyEntry, RebuildEntry, parse_any_entry
 from kiln_pipeline.core.audit_log.merkle import leaf_hash
 from kiln_pipeline.core.audit_log.tiles import TileReader
-from kiln_pipeline.core.provenance.wheel_bundle import open_recorded
+from kiln_pipeline.core.provenance.wheel_bundle import open_recorded, open_recorded_rebuild
+from kiln_pipeline.core.rebuilds import Rebuild, summary
 from kiln_pipeline.errors import ObjectNotFound, VerificationError
 from kiln_pipeline.ports import History, ObjectStore, Progress, Revision
 
@@ -83,6 +84,8 @@ def _revisions(start: int, reader: TileReader, site: ObjectStore, key: VerifierK
                 when=_UNDATED,
                 files={entry.path: _log(site, entry.log)},
             )
+        elif isinstance(entry, RebuildEntry):
+            yield _rebuilt(index, entry, site, key, mark)
         else:
             envelope = _get(site, site_layout.attempt_statement(entry.statement))
             attempt = open_recorded(envelope, entry, key).attempt
@@ -98,10 +101,28 @@ def _revisions(start: int, reader: TileReader, site: ObjectStore, key: VerifierK
             progress.step(f"export: entry {index + 1} of {reader.size}")
 
 
-def _folder(attempt: Attempt) -> str:
-    python = attempt.identifier.python
+def _rebuilt(index: int, entry: RebuildEntry, site: ObjectStore, key: VerifierKey, mark: str) -> Revision:
+    envelope = _get(site, site_layout.attempt_statement(entry.statement))
+    rebuild = open_recorded_rebuild(envelope, entry, key).rebuild
+    place = f"{_folder(rebuild)}/{index}_{rebuild.identifier.platform}_rebuild"
+    files = {f"{place}.txt": _log(site, rebuild.log_sha256), f"{place}.json": envelope}
+    if rebuild.difference_sha256:
+        files[f"{place}_difference.txt"] = _unpacked(
+            site, site_layout.rebuild_difference(rebuild.difference_sha256), rebuild.difference_sha256
+        )
+    return Revision(
+        message=f"entry {index}: rebuild of {entry.rebuild}: {entry.verdict}\n\n{_CONTROL.sub(' ', summary(rebuild))}\n\n{mark}",
+        author=rebuild.host,
+        committer=key.name,
+        when=rebuild.finished,
+        files=files,
+    )
+
+
+def _folder(item: Attempt | Rebuild) -> str:
+    python = item.identifier.python
     tag = f"{python.major}_{python.minor}{'t' if python.free_threaded else ''}"
-    return f"{attempt.release.project}/{tag}/{attempt.release.version.replace('.', '_')}"
+    return f"{item.release.project}/{tag}/{item.release.version.replace('.', '_')}"
 
 
 def _result(attempt: Attempt) -> str:
@@ -110,9 +131,13 @@ def _result(attempt: Attempt) -> str:
 
 
 def _log(site: ObjectStore, sha256: str) -> bytes:
-    packed = _get(site, key := site_layout.build_log(sha256))
+    return _unpacked(site, site_layout.build_log(sha256), sha256)
+
+
+def _unpacked(site: ObjectStore, key: str, sha256: str) -> bytes:
+    packed = _get(site, key)
     if hashlib.sha256(packed).hexdigest() != sha256:
-        raise VerificationError(subject=key, reason="it is not the log that was recorded: its sha256 differs")
+        raise VerificationError(subject=key, reason="it is not the one that was recorded: its sha256 differs")
     return gzip.decompress(packed)
 
 

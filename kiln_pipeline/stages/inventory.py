@@ -1,7 +1,7 @@
 """What the site should hold just now: the inventory of the last publish and of the audit log, in one snapshot. Writes nothing."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -11,11 +11,11 @@ from kiln_pipeline.core.audit_log.checkpoint import VerifierKey, open_checkpoint
 from kiln_pipeline.core.audit_log.entries import LegacyEntry, parse_any_entry
 from kiln_pipeline.core.audit_log.tiles import TileReader
 from kiln_pipeline.core.simple_index import manifest
-from kiln_pipeline.core.site_inventory import attempt_objects, log_objects
+from kiln_pipeline.core.site_inventory import attempt_objects, log_objects, rebuild_objects
 from kiln_pipeline.errors import ObjectNotFound
 from kiln_pipeline.ports import ObjectStore
+from kiln_pipeline.stages.log_tables import load_attempts, load_rebuilds
 from kiln_pipeline.stages.mirror import load_copies
-from kiln_pipeline.stages.record import load_attempts
 
 _PEOPLE, _PEOPLE_FOLDER = ("PACKAGES.md", "index.html"), "packages/"
 """Pages for people."""
@@ -52,8 +52,10 @@ def take_snapshot(site: ObjectStore, state: ObjectStore, *, others: Mapping[str,
     log_key = site.get(site_layout.LOG_KEY)
     checkpoint = open_checkpoint(note, VerifierKey.parse(log_key.decode("utf-8", "replace")))
     attempts = tuple(attempt for attempt in load_attempts(state, site) if attempt.index < checkpoint.size)
-    objects |= attempt_objects(attempts) | log_objects(checkpoint.size)
-    objects |= _legacy_logs(TileReader(checkpoint.size, checkpoint.root, site.get), attempts)
+    rebuilds = tuple(rebuild for rebuild in load_rebuilds(state, site) if rebuild.index < checkpoint.size)
+    objects |= attempt_objects(attempts) | rebuild_objects(rebuilds) | log_objects(checkpoint.size)
+    ours = {item.index for item in (*attempts, *rebuilds)}
+    objects |= _legacy_logs(TileReader(checkpoint.size, checkpoint.root, site.get), ours)
     objects[site_layout.CHECKPOINT] = hashlib.sha256(note).hexdigest()
     objects[site_layout.LOG_KEY] = hashlib.sha256(log_key).hexdigest()
     return Snapshot(objects=objects, attempts=attempts, checkpoint=note, log_key=log_key)
@@ -74,9 +76,8 @@ def _for_people(site: ObjectStore) -> dict[str, str]:
     return objects
 
 
-def _legacy_logs(reader: TileReader, attempts: Sequence[Attempt]) -> dict[str, str]:
-    """Return the logs of the entries that are no attempts of ours; only the bundles that have such entries are read."""
-    ours = {attempt.index for attempt in attempts}
+def _legacy_logs(reader: TileReader, ours: Collection[int]) -> dict[str, str]:
+    """Return the logs of the entries that are not `ours`; only the bundles that have such entries are read."""
     objects: dict[str, str] = {}
     for index in range(reader.size):
         if index not in ours:

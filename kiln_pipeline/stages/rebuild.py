@@ -1,7 +1,8 @@
 """Rebuild: make one published wheel again, with what its statement records and nothing else, and give a verdict.
 
 Legal order: the wheel is verified first (`stages.verify`), then `rebuild_wheel`. It builds in a fresh folder, with tools made
-anew there and no cache of any other build. Nothing is recorded here, and nothing is published in place of the wheel.
+anew there and no cache of any other build; nothing is published in place of the wheel. `leave_in_inbox` is for wheels of a log of
+ours: what it leaves is recorded like an attempt (`stages.record`).
 """
 
 import gzip
@@ -18,12 +19,16 @@ from kiln_pipeline.core.distributions import DistributionFile
 from kiln_pipeline.core.failures import FailureClass
 from kiln_pipeline.core.ladder import PASSING
 from kiln_pipeline.core.platforms import Platform
+from kiln_pipeline.core.provenance.attempt_bundle import ATTESTATION
+from kiln_pipeline.core.provenance.dsse import sign_envelope
+from kiln_pipeline.core.provenance.rebuild_bundle import DIFFERENCE, LOG, WHEEL
+from kiln_pipeline.core.provenance.rebuild_statement import rebuild_statement
 from kiln_pipeline.core.provenance.statement import Statement
-from kiln_pipeline.core.rebuilds import Obstacle, Rebuild, RebuildVerdict
+from kiln_pipeline.core.rebuilds import Obstacle, Rebuild, RebuildVerdict, summary
 from kiln_pipeline.core.replay import changed_materials, replay_plan
 from kiln_pipeline.core.wheel_comparison import compare_wheels
 from kiln_pipeline.errors import BuildError, NotRebuildable, UpstreamError
-from kiln_pipeline.ports import Progress, UpstreamIndex, WheelBuilder
+from kiln_pipeline.ports import ObjectStore, Progress, Signer, UpstreamIndex, WheelBuilder
 from kiln_pipeline.stages.build import Tried, try_strategy
 
 Explain = Callable[[Path, Path], str]
@@ -102,19 +107,26 @@ def rebuild_wheel(
     return replace(rebuilt, rebuild=done)
 
 
-def summary(rebuild: Rebuild) -> str:
-    """Return the verdict in a line."""
-    match rebuild.verdict:
-        case RebuildVerdict.IDENTICAL:
-            return f"identical: the same bytes, sha256 {rebuild.wheel_sha256}"
-        case RebuildVerdict.EQUAL:
-            return (
-                f"equal once stabilised: every member is the same, the zip around them is not (sha256 {rebuild.rebuilt_sha256})"
-            )
-        case RebuildVerdict.DIFFERENT:
-            return f"different: what was made has sha256 {rebuild.rebuilt_sha256}"
-        case RebuildVerdict.NOT_REBUILDABLE:
-            return f"not rebuildable: {rebuild.obstacle}: {rebuild.reason}"
+def leave_in_inbox(original: Original, rebuilt: Rebuilt, *, inbox: ObjectStore, signer: Signer, run_id: str = "") -> str:
+    """Leave the signed verdict in the inbox, for the publisher to verify and record; return the id of its bundle.
+
+    The attestation is written last, as with attempts. Raises `StoreError`.
+    """
+    payload = rebuild_statement(
+        rebuilt.rebuild,
+        origin=original.origin,
+        original_statement=original.statement.attempt.statement_sha256,
+        rebuilt=rebuilt.filename,
+        materials=rebuilt.result.materials if rebuilt.result else (),
+        run_id=run_id,
+    )
+    bundle = hashlib.sha256(payload).hexdigest()
+    inbox.put(f"{bundle}/{LOG}", rebuilt.log)
+    if rebuilt.difference:
+        inbox.put(f"{bundle}/{WHEEL}", rebuilt.wheel)
+        inbox.put(f"{bundle}/{DIFFERENCE}", _packed(rebuilt.difference))
+    inbox.put(f"{bundle}/{ATTESTATION}", sign_envelope(payload, [signer]))
+    return bundle
 
 
 def _builder(attempt: Attempt, builders: Sequence[WheelBuilder], platform: Platform) -> WheelBuilder:

@@ -1,31 +1,35 @@
-"""Record attempts: take bundles from the inbox, verify, countersign, append to the audit log. The publisher's half of a build.
+"""Record attempts and rebuilds: take bundles from the inbox, verify, countersign, append to the audit log. The publisher's half.
 
-The order of writes: wheels, metadata, build logs and envelopes; then the log with its checkpoint; then the wheels' provenance;
-then the derived table; then the bundle leaves the inbox. A run that was cut off is finished by the next one, to the same bytes:
-what it had appended is recognised in the log and gets its provenance before anything new is appended. No index page is made here.
+The order of writes: wheels, metadata, build logs and envelopes; then the log with its checkpoint; then the provenance of wheels
+and verdicts; then the derived tables; then the bundle leaves the inbox. A run that was cut off is finished by the next one, to
+the same bytes: what it had appended is recognised in the log and gets its provenance before anything new is appended. No index
+page is made here.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from kiln_pipeline.core import site_layout
-from kiln_pipeline.core.attempt_table import AttemptTable, parse_attempts, render_attempts
 from kiln_pipeline.core.attempts import Attempt
-from kiln_pipeline.core.audit_log.checkpoint import VerifierKey, open_checkpoint
-from kiln_pipeline.core.audit_log.entries import LogEntry, entry_of, parse_any_entry, render_entry
-from kiln_pipeline.core.audit_log.merkle import inclusion_proof, tree_root
-from kiln_pipeline.core.audit_log.tiles import MAX_ENTRY_SIZE, TileReader
+from kiln_pipeline.core.audit_log.checkpoint import VerifierKey
+from kiln_pipeline.core.audit_log.entries import entry_of, render_entry
+from kiln_pipeline.core.audit_log.merkle import inclusion_proof
+from kiln_pipeline.core.audit_log.tiles import MAX_ENTRY_SIZE
 from kiln_pipeline.core.hosts import Host
 from kiln_pipeline.core.provenance.attempt_bundle import ATTESTATION, CheckedAttempt, bundle_id_of, check_attempt_bundle
 from kiln_pipeline.core.provenance.dsse import countersign
-from kiln_pipeline.core.provenance.wheel_bundle import WheelBundle, open_recorded, render_bundle
-from kiln_pipeline.errors import ObjectExists, ObjectNotFound, VerificationError
+from kiln_pipeline.core.provenance.rebuild_bundle import is_rebuild_bundle
+from kiln_pipeline.core.provenance.wheel_bundle import MEDIA_TYPE, REBUILD_MEDIA_TYPE, WheelBundle, render_bundle
+from kiln_pipeline.core.rebuilds import Rebuild
+from kiln_pipeline.errors import ObjectExists, VerificationError
 from kiln_pipeline.ports import ObjectStore, Progress, Signer
 from kiln_pipeline.stages.append import OpenLog, append, open_log, remove_partials
 from kiln_pipeline.stages.audit_readme import put_readme
+from kiln_pipeline.stages.log_tables import ATTEMPTS, caught_up, load_attempts, store_tables, stored_tables
+from kiln_pipeline.stages.take_rebuild import proof_keys, take_rebuild
 
-ATTEMPTS = "attempts.parquet"
-"""Key in the state: `core.attempt_table`, derived from the log and made anew whenever it does not fit it."""
+__all__ = ["ATTEMPTS", "REASON", "REFUSED", "RecordReport", "load_attempts", "record", "refused_bundles"]
+
 REFUSED = "refused/"
 """Prefix in the inbox: bundles that were refused, each with a ``reason.txt``."""
 REASON = "reason.txt"
@@ -45,15 +49,17 @@ class RecordReport:
     """(bundle, note): recorded, but worth a look."""
     size: int = 0
     """Entries in the log."""
+    rebuilds: tuple[Rebuild, ...] = ()
+    """Verdicts appended by this run, in the log's order."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Pending:
     """A verified bundle whose files are on the site, and the entry that will record it."""
 
-    attempt: Attempt
+    recorded: Attempt | Rebuild
     entry: bytes
-    note: str
+    note: str = ""
 
 
 def record(
@@ -73,92 +79,66 @@ def record(
     Raises `VerificationError`, with nothing written, when the log was rolled back or forked, and `StoreError`; run again then.
     """
     log = open_log(site, state, log_signer)
-    before = _stored_table(state, log.reader)
-    table = _caught_up(before, log.reader, site, VerifierKey.of(log_signer))
-    known = {attempt.statement_sha256: attempt for attempt in table.attempts}
+    key = VerifierKey.of(log_signer)
+    before = stored_tables(state, log.reader)
+    tables = caught_up(before, log.reader, site, key)
+    known = {item.statement_sha256: item for item in (*tables.attempts, *tables.rebuilds)}
     pending: list[_Pending] = []
     already: list[str] = []
     refused: list[tuple[str, str]] = []
     for bundle in _complete_bundles(inbox):
         try:
-            if bundle in known and bundle_id_of(inbox.get(f"{bundle}/{ATTESTATION}")) == bundle:
+            envelope = inbox.get(f"{bundle}/{ATTESTATION}")
+            if bundle in known and bundle_id_of(envelope) == bundle:
                 already.append(bundle)
-                continue
-            checked = check_attempt_bundle(bundle, _files(inbox, bundle), hosts)
-            pending.append(_put_files(checked, inbox.get(f"{bundle}/{ATTESTATION}"), site, log_signer, recipes))
+            elif is_rebuild_bundle(envelope):
+                files = _files(inbox, bundle)
+                verdict = take_rebuild(bundle, files, hosts=hosts, attempts=tables.attempts, site=site, signer=log_signer)
+                pending.append(_Pending(recorded=verdict.rebuild, entry=verdict.entry))
+            else:
+                checked = check_attempt_bundle(bundle, _files(inbox, bundle), hosts)
+                pending.append(_put_files(checked, envelope, site, log_signer, recipes))
         except (VerificationError, ObjectExists) as error:
             progress.step(f"refused bundle {bundle[:16]}…: {error}")
             refused.append((bundle, str(error)))
-    _put_provenance([known[bundle] for bundle in already], log, site)
-    pending.sort(key=lambda item: (item.attempt.finished, item.attempt.statement_sha256))
+    _put_proofs([known[bundle] for bundle in already], tables.rebuilds, log, site)
+    pending.sort(key=lambda item: (item.recorded.finished, item.recorded.statement_sha256))
+    start = log.size
     log = append(log, [item.entry for item in pending], site=site, state=state, signer=log_signer)
-    recorded = tuple(replace(item.attempt, index=table.size + number) for number, item in enumerate(pending))
-    _put_provenance(recorded, log, site)
+    recorded = tuple(replace(item.recorded, index=start + number) for number, item in enumerate(pending))
+    now = tables.with_more(recorded, log.reader)
+    _put_proofs(recorded, now.rebuilds, log, site)
     remove_partials(before.size, log.size, site)
     if log.size:
-        put_readme(site, VerifierKey.of(log_signer))
-    if log.size != before.size:
-        now = AttemptTable(attempts=(*table.attempts, *recorded), size=log.size, root=log.reader.root)
-        state.put(ATTEMPTS, render_attempts(now))
-    for attempt in recorded:
-        progress.step(f"entry {attempt.index}: {attempt.release} {attempt.identifier} {attempt.outcome}")
-    for bundle in (*already, *(attempt.statement_sha256 for attempt in recorded)):
+        put_readme(site, key)
+    store_tables(before, now, state)
+    for item in recorded:
+        progress.step(f"entry {item.index}: {told(item)}")
+    for bundle in (*already, *(item.statement_sha256 for item in recorded)):
         _delete(inbox, bundle)
     for bundle, reason in refused:
         _move_aside(inbox, bundle, reason)
     return RecordReport(
-        recorded=recorded,
+        recorded=tuple(item for item in recorded if isinstance(item, Attempt)),
         already=tuple(already),
         refused=tuple(refused),
-        notes=tuple((item.attempt.statement_sha256, item.note) for item in pending if item.note),
+        notes=tuple((item.recorded.statement_sha256, item.note) for item in pending if item.note),
         size=log.size,
+        rebuilds=tuple(item for item in recorded if isinstance(item, Rebuild)),
     )
 
 
-def load_attempts(state: ObjectStore, site: ObjectStore) -> tuple[Attempt, ...]:
-    """Return every attempt in the audit log, in its order: from the derived table, and beyond it from the log itself.
-
-    Raises `VerificationError` when the log on the site does not verify against its own key, which whoever pins it compares.
-    """
-    try:
-        note = site.get(site_layout.CHECKPOINT)
-    except ObjectNotFound:
-        return ()
-    key = VerifierKey.parse(site.get(site_layout.LOG_KEY).decode("utf-8", "replace"))
-    checkpoint = open_checkpoint(note, key)
-    reader = TileReader(checkpoint.size, checkpoint.root, site.get)
-    return _caught_up(_stored_table(state, reader), reader, site, key).attempts
+def told(item: Attempt | Rebuild) -> str:
+    """Return what was recorded, in a line."""
+    if isinstance(item, Rebuild):
+        return f"rebuild of {item.wheel}: {item.verdict}"
+    return f"{item.release} {item.identifier} {item.outcome}"
 
 
 def refused_bundles(inbox: ObjectStore) -> tuple[tuple[str, str], ...]:
     """Return (bundle, reason) of all that were ever refused and still lie aside in the inbox."""
     reasons = [key for key in inbox.keys(REFUSED) if key.endswith(f"/{REASON}")]
     return tuple((key.split("/")[1], inbox.get(key).decode("utf-8", "replace").rstrip("\n")) for key in reasons)
-
-
-def _stored_table(state: ObjectStore, reader: TileReader) -> AttemptTable:
-    """Return the stored table, or an empty one when there is none, it is unreadable, or it is of another log or branch."""
-    try:
-        table = parse_attempts(state.get(ATTEMPTS))
-    except (ObjectNotFound, ValueError):
-        return AttemptTable()
-    if not 0 < table.size <= reader.size or tree_root(table.size, reader.node) != table.root:
-        return AttemptTable()
-    return table
-
-
-def _caught_up(table: AttemptTable, reader: TileReader, site: ObjectStore, key: VerifierKey) -> AttemptTable:
-    """Return the table with the rest of the log's attempts, each read with its statement and both signatures verified.
-
-    Legacy entries are no attempts of ours: they stay in the log.
-    """
-    attempts = list(table.attempts)
-    for index, data in enumerate(reader.entries(table.size, reader.size), table.size):
-        entry = parse_any_entry(data)
-        if isinstance(entry, LogEntry):
-            statement = open_recorded(site.get(site_layout.attempt_statement(entry.statement)), entry, key)
-            attempts.append(replace(statement.attempt, index=index))
-    return AttemptTable(attempts=tuple(attempts), size=reader.size, root=reader.root)
 
 
 def _complete_bundles(inbox: ObjectStore) -> list[str]:
@@ -193,24 +173,28 @@ def _put_files(
     site.put(site_layout.attempt_statement(attempt.statement_sha256), countersigned)
     in_force = (recipes or {}).get(attempt.release.project, attempt.recipe_sha256)
     note = "" if in_force == attempt.recipe_sha256 else "it was built with another recipe than the one now in force"
-    return _Pending(attempt=attempt, entry=entry, note=note)
+    return _Pending(recorded=attempt, entry=entry, note=note)
 
 
-def _put_provenance(attempts: Sequence[Attempt], log: OpenLog, site: ObjectStore) -> None:
-    """Write the provenance file of each wheel that has none, over the log as it stands."""
-    for attempt in attempts:
-        key = site_layout.wheel_provenance(attempt.wheel)
-        if not attempt.wheel or site.exists(key):
+def _put_proofs(items: Sequence[Attempt | Rebuild], rebuilds: Sequence[Rebuild], log: OpenLog, site: ObjectStore) -> None:
+    """Write the provenance file of each wheel and of each verdict that has none, over the log as it stands."""
+    verdicts = proof_keys(rebuilds)
+    for item in items:
+        if isinstance(item, Rebuild):
+            key, media_type = verdicts[item.index], REBUILD_MEDIA_TYPE
+        else:
+            key, media_type = site_layout.wheel_provenance(item.wheel), MEDIA_TYPE
+        if not item.wheel or site.exists(key):
             continue
-        (entry,) = log.reader.entries(attempt.index, attempt.index + 1)
+        (entry,) = log.reader.entries(item.index, item.index + 1)
         bundle = WheelBundle(
-            envelope=site.get(site_layout.attempt_statement(attempt.statement_sha256)),
+            envelope=site.get(site_layout.attempt_statement(item.statement_sha256)),
             entry=entry,
-            index=attempt.index,
-            proof=inclusion_proof(attempt.index, log.size, log.reader.node),
+            index=item.index,
+            proof=inclusion_proof(item.index, log.size, log.reader.node),
             checkpoint=log.note,
         )
-        site.put_if_absent(key, render_bundle(bundle))
+        site.put_if_absent(key, render_bundle(bundle, media_type))
 
 
 def _delete(inbox: ObjectStore, bundle: str) -> None:

@@ -22,6 +22,7 @@ from kiln_pipeline.core.strict_json import Table, format_time, parse
 from kiln_pipeline.core.wheel_contents import WheelFacts, check_wheel, read_wheel
 from kiln_pipeline.errors import ObjectNotFound, VerificationError
 from kiln_pipeline.ports import ObjectStore
+from kiln_pipeline.stages.verify_rebuilds import tell_rebuilds
 
 Story = tuple[tuple[str, str], ...]
 """(check, fact) lines for a person, from the wheel to the checkpoint."""
@@ -57,15 +58,22 @@ def project_files(project: str, *, fetch: Fetch, log_key: str) -> tuple[PageFile
     return _signed_files(project, VerifierKey.parse(log_key), fetch)
 
 
-def verify_offline(wheel_bytes: bytes, filename: str, provenance: bytes, *, log_key: str) -> Verification:
+def verify_offline(
+    wheel_bytes: bytes, filename: str, provenance: bytes, *, log_key: str, beside: Fetch | None = None
+) -> Verification:
     """Verify a wheel with nothing but the provenance file that was downloaded with it.
 
     This proves that the entry was in the log when the file was made, not that the log is still the same. `log_key` is the log's
-    verifier key (``name+hash+key``). Raises `VerificationError`.
+    verifier key (``name+hash+key``); `beside` gives what else was downloaded, by its key on the site: the verdicts of rebuilds.
+    Raises `VerificationError`.
     """
-    _, bundle, verified = _check_provenance(wheel_bytes, filename, provenance, VerifierKey.parse(log_key))
+    key = VerifierKey.parse(log_key)
+    _, bundle, verified = _check_provenance(wheel_bytes, filename, provenance, key)
     statement = verified.statement
     story = _story(statement, verified, bundle.index, sdist="named by the statement, not fetched", newest=verified.checkpoint)
+    if beside is not None:
+        told = tell_rebuilds(statement.attempt, bundle.index, fetch=beside, log_key=key, reader=None)
+        story = (*story, ("rebuilds", told))
     return Verification(statement=statement, index=bundle.index, story=story)
 
 
@@ -82,13 +90,18 @@ def verify_wheel(
     facts, bundle, verified = _check_provenance(wheel_bytes, filename, provenance, key)
     statement = verified.statement
     _check_files(facts, bundle, statement.attempt, fetch)
-    newest = _check_log(bundle, verified.checkpoint, key, fetch)
+    newest, reader = _check_log(bundle, verified.checkpoint, key, fetch)
+    rebuilds = tell_rebuilds(statement.attempt, bundle.index, fetch=fetch, log_key=key, reader=reader)
     page = _check_page(facts, statement.attempt.release.project, key, fetch)
     sdist = "named by the statement, not fetched"
     if sdist_fetch is not None:
         _check_sdist(statement, sdist_fetch)
         sdist = "fetched: the bytes that were built from"
-    story = (*_story(statement, verified, bundle.index, sdist=sdist, newest=newest), ("page", page))
+    story = (
+        *_story(statement, verified, bundle.index, sdist=sdist, newest=newest),
+        ("rebuilds", rebuilds),
+        ("page", page),
+    )
     return Verification(statement=statement, index=bundle.index, story=story)
 
 
@@ -152,8 +165,8 @@ def _check_files(facts: WheelFacts, bundle: WheelBundle, attempt: Attempt, fetch
         raise VerificationError(subject=key, reason="it is not the log that was recorded: its sha256 differs")
 
 
-def _check_log(bundle: WheelBundle, then: Checkpoint, key: VerifierKey, fetch: Fetch) -> Checkpoint:
-    """Check that the log as it is now has the entry, and continues the checkpoint in the provenance file."""
+def _check_log(bundle: WheelBundle, then: Checkpoint, key: VerifierKey, fetch: Fetch) -> tuple[Checkpoint, TileReader]:
+    """Check that the log as it is now has the entry, and continues the checkpoint in the provenance file; return it."""
     now = open_checkpoint(_get(fetch, site_layout.CHECKPOINT), key)
     rolled_back = VerificationError(
         subject="audit log",
@@ -168,7 +181,7 @@ def _check_log(bundle: WheelBundle, then: Checkpoint, key: VerifierKey, fetch: F
     # the published entry too, not its hash alone: whoever reads the log by hand must find there what we verified here
     if tuple(reader.entries(bundle.index, bundle.index + 1)) != (bundle.entry,):
         raise rolled_back
-    return now
+    return now, reader
 
 
 def _check_page(facts: WheelFacts, project: str, key: VerifierKey, fetch: Fetch) -> str:

@@ -122,7 +122,7 @@ def test_an_altered_log_is_not_exported(trail: Trail):
     """Each entry is verified before it is written, and a run that ends so leaves no half of itself."""
     key = next(key for key in trail.site.objects if key.startswith("audit/logs/"))
     trail.site.objects[key] = gzip.compress(b"other", mtime=0)
-    with pytest.raises(VerificationError, match="not the log that was recorded"):
+    with pytest.raises(VerificationError, match="not the one that was recorded"):
         trail.export()
     assert trail.git("for-each-ref") == ""
 

@@ -18,9 +18,9 @@ from kiln_pipeline.core.failures import FailureClass
 from kiln_pipeline.core.platforms import BuildIdentifier, Platform
 from kiln_pipeline.core.provenance.dsse import unverified_payload
 from kiln_pipeline.core.provenance.statement import parse_statement
-from kiln_pipeline.core.rebuilds import Obstacle, RebuildVerdict
+from kiln_pipeline.core.rebuilds import Obstacle, RebuildVerdict, summary
 from kiln_pipeline.errors import BuildError, NotRebuildable, UpstreamError
-from kiln_pipeline.stages.rebuild import Explain, Original, Rebuilt, rebuild_wheel, summary
+from kiln_pipeline.stages.rebuild import Explain, Original, Rebuilt, rebuild_wheel
 from kiln_pipeline_tests.audit_samples import LOG, MATERIALS, Silent, sample_bundle, sample_plan, sdist_bytes
 from kiln_pipeline_tests.fakes import MemoryUpstream, ScriptedBuilder
 

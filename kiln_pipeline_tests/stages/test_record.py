@@ -19,7 +19,8 @@ from kiln_pipeline.core.provenance.dsse import sign_envelope, unverified_payload
 from kiln_pipeline.core.provenance.wheel_bundle import parse_bundle, verify_bundle
 from kiln_pipeline.errors import StoreError, VerificationError
 from kiln_pipeline.stages.append import LAST_CHECKPOINT
-from kiln_pipeline.stages.record import ATTEMPTS, RecordReport, load_attempts, record, refused_bundles
+from kiln_pipeline.stages.log_tables import ATTEMPTS, REBUILDS, load_attempts
+from kiln_pipeline.stages.record import RecordReport, record, refused_bundles
 from kiln_pipeline_tests.audit_samples import (
     FAILURE,
     HOST,
@@ -136,7 +137,7 @@ def test_the_order_of_writes():
         "wheels/wrapt", "wheels/wrapt", "audit/logs", "audit/entri", "audit/tile", "audit/tile", "audit/log.v", "audit/check",
         "wheels/wrapt", "audit/READM",
     ]  # fmt: skip
-    assert stores.state.puts == [LAST_CHECKPOINT, ATTEMPTS]
+    assert stores.state.puts == [LAST_CHECKPOINT, REBUILDS, ATTEMPTS]
 
 
 def test_an_empty_inbox_writes_nothing():

@@ -114,6 +114,7 @@ def test_the_story(published: tuple[dict[str, bytes], Attempt]):
     assert verification.index == BULK
     assert [check for check, _ in verification.story] == [
         "wheel", "statement", "sdist", "recipe", "host", "built with", "requirements", "build log", "log entry", "checkpoint",
+        "rebuilds",
         "page",
     ]  # fmt: skip
     facts = dict(verification.story)

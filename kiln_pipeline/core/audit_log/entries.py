@@ -1,4 +1,4 @@
-"""What one entry of the audit log says: one attempt, or one build log of the time before the log. No trees.
+"""What one entry of the audit log says: one attempt, one rebuild, or one build log of the time before the log. No trees.
 
 An entry is small on purpose, since whoever verifies one fetches the 256 of its bundle: it binds an attempt to its statement (and
 through that to sdist, recipe, log and all else), to its wheel and to the host key that was enrolled. Digests and keys are
@@ -11,12 +11,14 @@ import re
 from dataclasses import dataclass
 
 from kiln_pipeline.core.attempts import Attempt
+from kiln_pipeline.core.rebuilds import Rebuild, RebuildVerdict
 from kiln_pipeline.core.strict_json import Table, canonical, parse_canonical
 from kiln_pipeline.errors import VerificationError
 
 _SUBJECT = "audit log entry"
 _ATTEMPT = {"attempt", "host_key", "statement", "wheel"}
 _LEGACY = {"legacy", "log"}
+_REBUILD = {"host_key", "rebuild", "statement", "verdict", "wheel"}
 _PATH = re.compile(r"[A-Za-z0-9._-]+/3_[0-9]{1,2}/[A-Za-z0-9_+!.-]+/[0-9]+_[A-Za-z0-9_.-]+\.txt", re.ASCII)
 
 
@@ -44,6 +46,24 @@ class LegacyEntry:
     """sha256 of the gzipped log, ``audit/logs/<sha256>.log.gz``."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RebuildEntry:
+    """One rebuild of a published wheel as the log has it. Hashes are lower-case hex sha256."""
+
+    rebuild: str
+    """Release and build identifier of the wheel, ``grpcio==1.47.2 cp311-macosx_arm64``."""
+    verdict: RebuildVerdict
+    statement: str
+    """sha256 of the in-toto statement: the identity of the rebuild."""
+    wheel: str
+    """sha256 of the published wheel."""
+    host_key: bytes
+    """The raw Ed25519 public key with which the host that rebuilt it was enrolled when the entry was made."""
+
+
+AnyEntry = LogEntry | RebuildEntry | LegacyEntry
+
+
 def entry_of(attempt: Attempt, host_key: bytes) -> LogEntry:
     """Return the entry that records an attempt by a host with this key."""
     return LogEntry(
@@ -54,25 +74,37 @@ def entry_of(attempt: Attempt, host_key: bytes) -> LogEntry:
     )
 
 
+def rebuild_entry_of(rebuild: Rebuild, host_key: bytes) -> RebuildEntry:
+    """Return the entry that records a rebuild by a host with this key."""
+    return RebuildEntry(
+        rebuild=f"{rebuild.release} {rebuild.identifier}",
+        verdict=rebuild.verdict,
+        statement=rebuild.statement_sha256,
+        wheel=rebuild.wheel_sha256,
+        host_key=host_key,
+    )
+
+
 def is_legacy_path(path: str) -> bool:
     """Return whether a path below the original's ``audit`` folder is one of a build log."""
     return _PATH.fullmatch(path) is not None and ".." not in path
 
 
-def render_entry(entry: LogEntry | LegacyEntry) -> bytes:
+def render_entry(entry: AnyEntry) -> bytes:
     """Return the entry as the log stores and hashes it: canonical JSON, no newline, some 210 bytes."""
     if isinstance(entry, LegacyEntry):
         return canonical({"legacy": entry.path, "log": _encode(bytes.fromhex(entry.log))})
+    kind = {"attempt": entry.attempt} if isinstance(entry, LogEntry) else {"rebuild": entry.rebuild, "verdict": entry.verdict}
     return canonical({
-        "attempt": entry.attempt,
+        **kind,
         "host_key": _encode(entry.host_key),
         "statement": _encode(bytes.fromhex(entry.statement)),
         "wheel": _encode(bytes.fromhex(entry.wheel)),
     })  # fmt: skip
 
 
-def parse_any_entry(data: bytes) -> LogEntry | LegacyEntry:
-    """Parse an entry of either kind strictly. Raises `VerificationError`, also for a kind that nobody here knows."""
+def parse_any_entry(data: bytes) -> AnyEntry:
+    """Parse an entry of any kind strictly. Raises `VerificationError`, also for a kind that nobody here knows."""
     value = parse_canonical(data, _SUBJECT)
     table = Table(value, _SUBJECT, fields=None)
     if "legacy" in table.plain():
@@ -81,6 +113,8 @@ def parse_any_entry(data: bytes) -> LogEntry | LegacyEntry:
         if not is_legacy_path(path):
             raise legacy.error("legacy", "is no path of the original's audit folder")
         return LegacyEntry(path=path, log=_bytes(legacy, "log").hex())
+    if "rebuild" in table.plain():
+        return _rebuild(Table(value, _SUBJECT, fields=_REBUILD))
     table = Table(value, _SUBJECT, fields=_ATTEMPT)
     return LogEntry(
         attempt=table.text("attempt"),
@@ -91,12 +125,33 @@ def parse_any_entry(data: bytes) -> LogEntry | LegacyEntry:
 
 
 def parse_entry(data: bytes) -> LogEntry:
-    """Parse the entry of an attempt strictly. Raises `VerificationError` for anything else, a legacy entry too."""
+    """Parse the entry of an attempt strictly. Raises `VerificationError` for anything else, one of another kind too."""
     entry = parse_any_entry(data)
-    if isinstance(entry, LegacyEntry):
-        reason = f"it is the unsigned legacy log {entry.path}, which vouches for nothing"
-        raise VerificationError(subject=_SUBJECT, reason=reason)
+    if isinstance(entry, LogEntry):
+        return entry
+    kind = f"the unsigned legacy log {entry.path}" if isinstance(entry, LegacyEntry) else f"a rebuild of {entry.rebuild}"
+    raise VerificationError(subject=_SUBJECT, reason=f"it is {kind}, which vouches for no wheel")
+
+
+def parse_rebuild_entry(data: bytes) -> RebuildEntry:
+    """Parse the entry of a rebuild strictly. Raises `VerificationError` for anything else, one of another kind too."""
+    entry = parse_any_entry(data)
+    if not isinstance(entry, RebuildEntry):
+        raise VerificationError(subject=_SUBJECT, reason="it is no rebuild")
     return entry
+
+
+def _rebuild(table: Table) -> RebuildEntry:
+    verdict = table.text("verdict")
+    if verdict not in RebuildVerdict.__members__.values():
+        raise table.error("verdict", f"is {verdict!r}, which is none")
+    return RebuildEntry(
+        rebuild=table.text("rebuild"),
+        verdict=RebuildVerdict(verdict),
+        statement=_bytes(table, "statement").hex(),
+        wheel=_bytes(table, "wheel").hex(),
+        host_key=_bytes(table, "host_key"),
+    )
 
 
 def _encode(data: bytes) -> str:

@@ -32,7 +32,7 @@ PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
 BUILD_TYPE = "https://python.build/build-types/wheel/v1"
 LOG_NAME = "build.log.gz"
 
-_DEPENDENCY = {"annotations", "digest", "name", "uri"}
+DEPENDENCY_FIELDS = {"annotations", "digest", "name", "uri"}
 _OWN = {"outcome", "host", "builder", "failure", "wheel"}
 
 
@@ -133,7 +133,7 @@ def build_statement(
                 "internalParameters": {
                     "command": result.command, "environment": result.environment, "enforced": result.enforced,
                 },
-                "resolvedDependencies": [_dependency(material) for material in (_sdist(plan), *result.materials)],
+                "resolvedDependencies": [dependency(material) for material in (_sdist(plan), *result.materials)],
             },
             "runDetails": {
                 "builder": {"id": _builder_id(host, result.builder)},
@@ -182,7 +182,9 @@ def parse_statement(payload: bytes) -> Statement:
     run = predicate.table("runDetails", fields={"builder", "metadata", "byproducts"})
     own = predicate.table("kiln_attempt", fields=_OWN | strategy_fields(predicate.table("kiln_attempt", fields=None)))
     strategy, rungs = read_strategy_record(own)
-    sdist, *materials = [_read_material(row) for row in definition.tables("resolvedDependencies", fields=_DEPENDENCY)] or [None]
+    sdist, *materials = [read_material(row) for row in definition.tables("resolvedDependencies", fields=DEPENDENCY_FIELDS)] or [
+        None
+    ]
     if sdist is None or sdist != _sdist(plan):
         raise definition.error("resolvedDependencies", "does not start with the sdist of the external parameters")
     wheel = _read_claim(own)
@@ -225,13 +227,14 @@ def _builder_id(host: str, builder: str) -> str:
     return f"https://python.build/build-hosts/{quote(host, safe='')}/{quote(builder, safe='')}"
 
 
-def _dependency(material: Material) -> dict[str, object]:
+def dependency(material: Material) -> dict[str, object]:
     """Return an in-toto ResourceDescriptor; a material without a hash has an empty digest."""
     digest = {"sha256": material.sha256} if material.sha256 else {}
     return {"annotations": {"kind": material.kind}, "digest": digest, "name": material.name, "uri": material.uri}
 
 
-def _read_material(row: Table) -> Material:
+def read_material(row: Table) -> Material:
+    """Return the material that `dependency` wrote, from a table with `DEPENDENCY_FIELDS`. Raises `VerificationError`."""
     digest = row.table("digest", fields={"sha256"} if row.raw("digest") else set())
     return Material(
         name=row.text("name"),

@@ -3,33 +3,40 @@
 import pytest
 
 from kiln_pipeline.core.audit_log.entries import (
+    AnyEntry,
     LegacyEntry,
     LogEntry,
+    RebuildEntry,
     is_legacy_path,
     parse_any_entry,
     parse_entry,
+    parse_rebuild_entry,
     render_entry,
 )
+from kiln_pipeline.core.rebuilds import RebuildVerdict
 from kiln_pipeline.core.strict_json import canonical, parse
 from kiln_pipeline.errors import VerificationError
 
 ATTEMPT = "wrapt==1.14.0 cp311-macosx_arm64"
 SUCCESS = LogEntry(attempt=ATTEMPT, statement="1" * 64, wheel="3" * 64, host_key=bytes(range(32)))
 FAILURE = LogEntry(attempt=ATTEMPT, statement="1" * 64, wheel="", host_key=bytes(range(32)))
+REBUILD = RebuildEntry(
+    rebuild=ATTEMPT, verdict=RebuildVerdict.IDENTICAL, statement="1" * 64, wheel="3" * 64, host_key=bytes(range(32))
+)
 LEGACY = LegacyEntry(path="grpcio/3_10/1_47_2/1_build.txt", log="5" * 64)
 
 
-@pytest.mark.parametrize("entry", [SUCCESS, FAILURE, LEGACY])
-def test_round_trip(entry: LogEntry | LegacyEntry):
+@pytest.mark.parametrize("entry", [SUCCESS, FAILURE, LEGACY, REBUILD])
+def test_round_trip(entry: AnyEntry):
     """An entry survives its line, which has no newline; a bundle of 256 of them is some 55 kB."""
     line = render_entry(entry)
     assert parse_any_entry(line) == entry
     assert b"\n" not in line
-    assert len(line) < 220
+    assert len(line) < 260
 
 
-@pytest.mark.parametrize("entry", [SUCCESS, FAILURE, LEGACY])
-def test_every_field_is_checked(entry: LogEntry | LegacyEntry):
+@pytest.mark.parametrize("entry", [SUCCESS, FAILURE, LEGACY, REBUILD])
+def test_every_field_is_checked(entry: AnyEntry):
     """Another type, a missing and an unknown field, base64 in another spelling, another kind's fields."""
     table = parse(render_entry(entry), "entry")
     assert isinstance(table, dict)
@@ -51,8 +58,13 @@ def test_every_field_is_checked(entry: LogEntry | LegacyEntry):
 
 def test_a_legacy_entry_is_no_attempt():
     """Whoever asks for an attempt never gets an unsigned log."""
-    with pytest.raises(VerificationError, match="vouches for nothing"):
+    with pytest.raises(VerificationError, match="unsigned legacy log"):
         parse_entry(render_entry(LEGACY))
+    with pytest.raises(VerificationError, match="a rebuild of wrapt"):
+        parse_entry(render_entry(REBUILD))
+    with pytest.raises(VerificationError, match="it is no rebuild"):
+        parse_rebuild_entry(render_entry(SUCCESS))
+    assert parse_rebuild_entry(render_entry(REBUILD)) == REBUILD
     assert parse_entry(render_entry(SUCCESS)) == SUCCESS
 
 
