@@ -32,8 +32,13 @@ def assemble(workspace: Workspace, *, automation: bool = False) -> dg.Definition
             checks.mirror_is_whole,
             checks.index_matches_log,
         ],
-        jobs=[jobs.refresh, jobs.publish, jobs.mirror, jobs.build_wheel, jobs.audit],
-        schedules=[schedules.hourly_refresh(automation), schedules.hourly_mirror(automation), schedules.daily_audit(automation)],
+        jobs=[jobs.refresh, jobs.publish, jobs.mirror, jobs.build_wheel, jobs.audit, jobs.snapshot],
+        schedules=[
+            schedules.hourly_refresh(automation),
+            schedules.hourly_mirror(automation),
+            schedules.daily_audit(automation),
+            schedules.daily_snapshot(automation),
+        ],
         sensors=[
             sensors.new_releases(automation),
             sensors.missing_wheels_to_build(automation),

@@ -34,14 +34,15 @@ http {{
 
 
 @contextmanager
-def run_edge(name: str, site: Path, s3: S3Server, folder: Path) -> Iterator[str]:
+def run_edge(name: str, site: Path, s3: S3Server, folder: Path, *, port: int = 0) -> Iterator[str]:
     """Serve `site` through one of `EDGES` and yield its URL, which ends in a slash; a bucket gets a copy of the site first."""
     folder.mkdir(parents=True)
+    port = port or free_port()
     if name == "kiln serve":
-        with SiteServer(site) as server:
+        with SiteServer(site, port=port) as server:
             yield server.url
     elif name == "nginx":
-        with _nginx(folder, "kiln.conf", {"root /srv/kiln/site;": f"root {site};"}) as url:
+        with _nginx(folder, port, "kiln.conf", {"root /srv/kiln/site;": f"root {site};"}) as url:
             yield url
     elif name == "nginx, bucket":
         location = in_bucket(site, s3, public=True)
@@ -52,10 +53,10 @@ def run_edge(name: str, site: Path, s3: S3Server, folder: Path) -> Iterator[str]
             "proxy_set_header Host s3.eu-central-1.wasabisys.com;": f"proxy_set_header Host {endpoint};",
             "/var/cache/nginx/kiln": f"{folder}/cache",
         }
-        with _nginx(folder, "kiln-bucket.conf", changes) as url:
+        with _nginx(folder, port, "kiln-bucket.conf", changes) as url:
             yield url
     elif name == "Worker, bucket":
-        with _worker(in_bucket(site, s3, public=False)) as url:
+        with _worker(in_bucket(site, s3, public=False), port) as url:
             yield url
     else:
         raise ValueError(name)
@@ -74,13 +75,12 @@ def in_bucket(site: Path, s3: S3Server, *, public: bool) -> S3Location:
 
 
 @contextmanager
-def _nginx(folder: Path, config: str, changes: Mapping[str, str]) -> Iterator[str]:
+def _nginx(folder: Path, port: int, config: str, changes: Mapping[str, str]) -> Iterator[str]:
     """Run nginx with one of the shipped server blocks, changed where it says so."""
     program = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin:/opt/homebrew/bin")
     module = Path("/usr/lib/nginx/modules/ngx_http_js_module.so")
     if program is None or not module.exists():
         pytest.skip("there is no nginx with its JavaScript module: apt-get install nginx-light libnginx-mod-http-js")
-    port = free_port()
     text = (DEPLOY / "nginx" / config).read_text()
     included = f"include {DEPLOY}/nginx/kiln-dated-views.conf;"
     for old, new in {
@@ -99,12 +99,11 @@ def _nginx(folder: Path, config: str, changes: Mapping[str, str]) -> Iterator[st
 
 
 @contextmanager
-def _worker(location: S3Location) -> Iterator[str]:
+def _worker(location: S3Location, port: int) -> Iterator[str]:
     """Run the Worker in Cloudflare's own runtime, before a bucket that only it may read."""
     program = next(iter(DEPLOY.glob("cloudflare/node_modules/@cloudflare/workerd-*/bin/workerd")), None)
     if program is None:
         pytest.skip("there is no workerd: npm install --ignore-scripts --prefix deploy/cloudflare")
-    port = free_port()
     environment = {
         "ORIGIN": f"{location.endpoint_url}/{location.bucket}/{location.prefix.rstrip('/')}",
         "ACCESS_KEY_ID": location.access_key or "",

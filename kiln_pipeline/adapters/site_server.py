@@ -8,11 +8,13 @@ greeting at the root apart.
 import contextlib
 import hashlib
 import os
+import re
 import socket
 import stat
 import threading
 import time
 from collections.abc import Sequence
+from datetime import date
 from html import escape
 from pathlib import Path
 from types import TracebackType
@@ -26,9 +28,10 @@ from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, R
 from starlette.routing import Route
 from starlette.staticfiles import NotModifiedResponse
 
+from kiln_pipeline.core.dated_views import read_view
 from kiln_pipeline.core.distributions import project_name
-from kiln_pipeline.core.site_layout import HTML, IMMUTABLE, SIMPLE_JSON, headers
-from kiln_pipeline.errors import ObjectNotFound, StoreError
+from kiln_pipeline.core.site_layout import HTML, IMMUTABLE, SIMPLE_JSON, VIEW_MANIFEST, headers, view_manifest
+from kiln_pipeline.errors import ObjectNotFound, StoreError, VerificationError
 from kiln_pipeline.ports import ObjectStore
 
 Site = Path | ObjectStore
@@ -38,6 +41,10 @@ _LATEST = {
     "application/vnd.pypi.simple.latest+json": SIMPLE_JSON,
     "application/vnd.pypi.simple.latest+html": SIMPLE_HTML,
 }
+
+
+_INDEX = re.compile(r"simple(@(\d{4}-\d\d-\d\d|[0-9a-f]{64}))?(?=/|$)", re.ASCII)
+_DATED = re.compile(r"simple@(\d{4}-\d\d-\d\d)(?:/|$)", re.ASCII)
 
 
 def negotiate(accept: str) -> str:
@@ -88,11 +95,11 @@ def _answer(site: Site, request: Request) -> Response:
     parts = path.split("/")
     if any(part.startswith(".") or "\\" in part or "\0" in part for part in parts) or "" in parts[:-1]:
         return _absent(path)
-    if parts[0] == "simple" and len(parts) > 1 and not parts[1].startswith("index."):
+    if _INDEX.fullmatch(parts[0]) and len(parts) > 1 and not parts[1].startswith(("index.", "manifest.", "attestation.")):
         with contextlib.suppress(ValueError):
             normal = project_name(parts[1])
             if normal != parts[1]:
-                return _redirect(request, "/".join(["simple", normal, *(parts[2:] or [""])]))
+                return _redirect(request, "/".join([parts[0], normal, *(parts[2:] or [""])]))
     if not path or _is_folder(site, path):
         if parts[-1]:
             return _redirect(request, path + "/")
@@ -101,6 +108,8 @@ def _answer(site: Site, request: Request) -> Response:
 
 
 def _is_folder(site: Site, path: str) -> bool:
+    if _DATED.match(path):
+        return "." not in path.rpartition("/")[2]
     if isinstance(site, Path):
         return (site / path).is_dir()
     # a bucket has no folders, and only those with an index have an address
@@ -109,7 +118,7 @@ def _is_folder(site: Site, path: str) -> bool:
 
 def _page(site: Site, path: str, request: Request) -> Response:
     """Answer with the index of the folder `path` (empty, or ending in a slash)."""
-    if not path.startswith("simple/"):
+    if not _INDEX.match(path):
         if not path and not _has_index(site):
             return _greeting(request)
         return _file(site, path + "index.html", request)
@@ -126,6 +135,7 @@ def _has_index(site: Site) -> bool:
 def _file(site: Site, key: str, request: Request, more: dict[str, str] | None = None) -> Response:
     """Answer with one object, or 404. Links that lead out of the folder are not followed."""
     try:
+        key = _place(site, key)
         response = _read(site / key, site, key, more) if isinstance(site, Path) else _whole(site.get(key), key, more)
     except (OSError, ObjectNotFound):
         return _absent(key)
@@ -136,13 +146,30 @@ def _file(site: Site, key: str, request: Request, more: dict[str, str] | None = 
     return response
 
 
+def _place(site: Site, key: str) -> str:
+    """Return where an object lies: for a page of a dated view, in the state that the view's manifest names."""
+    dated = _DATED.match(key)
+    if dated is None or key[dated.end() :] in (VIEW_MANIFEST, "attestation.json"):
+        return key
+    try:
+        day = date.fromisoformat(dated[1])
+        name = view_manifest(day)
+        view = read_view((site / name).read_bytes() if isinstance(site, Path) else site.get(name), day)
+    except (ValueError, VerificationError) as error:
+        raise ObjectNotFound(key) from error
+    place = view.place(f"simple/{key[dated.end() :]}")
+    if not place:
+        raise ObjectNotFound(key)
+    return place
+
+
 def _read(target: Path, folder: Path, key: str, more: dict[str, str] | None) -> Response:
     """Answer with a file of the folder. Raises `OSError` when there is none, or a link leads out."""
     found = target.stat()
     if not stat.S_ISREG(found.st_mode) or not target.resolve().is_relative_to(folder.resolve()):
         raise FileNotFoundError(target)
     if headers(key)["Cache-Control"] == IMMUTABLE:
-        return FileResponse(target, headers=headers(key), stat_result=found)
+        return FileResponse(target, headers={**headers(key), **(more or {})}, stat_result=found)
     # read whole: a publish may replace it between the size in the header and the body
     return _whole(target.read_bytes(), key, more)
 
@@ -157,11 +184,11 @@ def _is_current(etag: str, known: str) -> bool:
 
 def _redirect(request: Request, path: str) -> Response:
     query = f"?{request.url.query}" if request.url.query else ""
-    return RedirectResponse(quote(f"/{path}") + query, status_code=301)
+    return RedirectResponse(quote(f"/{path}", safe="/@") + query, status_code=301)
 
 
 def _absent(path: str) -> Response:
-    hint = "Only tracked projects are in this index.\n" if path.startswith("simple/") else ""
+    hint = "Only tracked projects are in this index.\n" if _INDEX.match(path) else ""
     return PlainTextResponse(f"Not found.\n{hint}", status_code=404)
 
 

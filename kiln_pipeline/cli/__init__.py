@@ -12,12 +12,14 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
 from kiln_pipeline.cli.auditing import audit, host
+from kiln_pipeline.cli.dated_views import Day
 from kiln_pipeline.cli.indexing import index
 from kiln_pipeline.cli.mirroring import mirror
 from kiln_pipeline.errors import KilnError, Problem, RecipeError, UpstreamError, VerificationError
@@ -320,9 +322,17 @@ def serve(host: str, port: int, site: Path | None) -> None:
 @click.option("--sdist/--no-sdist", default=True, help="Also fetch the sdist and compare its hash (default: yes).")
 @click.option("--offline", is_flag=True, help="Ask nobody: use the .provenance.json that lies beside the wheel.")
 @click.option("--bundle", metavar="FILE", help="Offline, with this .provenance.json.")
+@click.option("--as-of", "day", type=Day(), help="Against the site's pages in the dated view of that day, not those of now.")
 @click.option("--json", "as_json", is_flag=True, help="The story as JSON, for programs.")
 def verify(
-    subject: str, site: str | None, log_key: str | None, sdist: bool, offline: bool, bundle: str | None, as_json: bool
+    subject: str,
+    site: str | None,
+    log_key: str | None,
+    sdist: bool,
+    offline: bool,
+    bundle: str | None,
+    day: date | None,
+    as_json: bool,
 ) -> None:
     """Follow a wheel back to its sdist, recipe, host and log entry. Exits with 6 at the first doubt.
 
@@ -335,7 +345,7 @@ def verify(
     if offline or bundle:
         verdicts = verifying.verify_alone(subject, bundle=bundle, site=site, log_key=log_key, environment=os.environ)
     else:
-        verdicts = verifying.verify(subject, site=site, log_key=log_key, check_sdist=sdist, environment=os.environ)
+        verdicts = verifying.verify(subject, site=site, log_key=log_key, check_sdist=sdist, environment=os.environ, day=day)
     if as_json:
         click.echo(verifying.as_json(verdicts, many=not single))
     else:

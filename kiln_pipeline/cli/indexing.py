@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from kiln_pipeline.cli.dated_views import remove_snapshots, snapshot, snapshots
 from kiln_pipeline.errors import Problem, RecipeError, StoreError, VerificationError
 
 
@@ -20,7 +21,11 @@ def _workspace(**replacements: Any) -> Any:
 
 @click.group()
 def index() -> None:
-    """Check the published index, and copy the site to other places."""
+    """Check the published index, keep dated views of it, and copy the site to other places."""
+
+
+for command in (snapshot, snapshots, remove_snapshots):
+    index.add_command(command)
 
 
 @index.command()

@@ -5,6 +5,8 @@ Trust starts at the log's verifier key: given by flag, else pinned on first use 
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -14,12 +16,14 @@ from kiln_pipeline.adapters.environments import installed_distributions
 from kiln_pipeline.adapters.known_logs import KnownLogs
 from kiln_pipeline.adapters.site_reader import SiteReader, get, is_url
 from kiln_pipeline.core import site_layout
+from kiln_pipeline.core.audit_log.checkpoint import VerifierKey
 from kiln_pipeline.core.locked_files import locked_files
 from kiln_pipeline.core.lockfiles.parse import parse_lock
 from kiln_pipeline.core.provenance.wheel_bundle import parse_bundle
 from kiln_pipeline.errors import ObjectNotFound, Problem, RecipeError, StoreError, VerificationError
 from kiln_pipeline.stages.verify import verify_offline, verify_wheel
 from kiln_pipeline.stages.verify_many import Site, Verdict, verify_installed, verify_locked
+from kiln_pipeline.stages.verify_views import as_of, check_view
 
 
 def is_wheel(subject: str) -> bool:
@@ -28,13 +32,23 @@ def is_wheel(subject: str) -> bool:
 
 
 def verify(
-    subject: str, *, site: str | None, log_key: str | None, check_sdist: bool, environment: Mapping[str, str]
+    subject: str,
+    *,
+    site: str | None,
+    log_key: str | None,
+    check_sdist: bool,
+    environment: Mapping[str, str],
+    day: date | None = None,
 ) -> tuple[Verdict, ...]:
     """Return what became of each wheel of ours that `subject` is, names or has installed: none when nothing of it is ours.
 
-    A single wheel's doubt, and what makes all of them doubtful, is raised as a `VerificationError`.
+    The site's pages are those in the dated view of `day`, or the ones of now. A single wheel's doubt, and what makes all of them
+    doubtful, is raised as a `VerificationError`.
     """
     where, remember = open_site(subject, site=site, log_key=log_key, check_sdist=check_sdist, environment=environment)
+    if day is not None:
+        view = check_view(day, fetch=where.fetch, log_key=VerifierKey.parse(where.log_key).public_key)
+        where = replace(where, fetch=as_of(view, where.fetch))
     path = Path(subject)
     if is_wheel(subject):
         data, filename = read_wheel_file(subject)

@@ -39,7 +39,9 @@ def order_of(key: str) -> int:
         return ROOT
     if key.startswith("wheels/") and key.endswith(".json"):
         return PROVENANCE
-    if key.startswith("simple/"):
+    if key.startswith("simple@") and key.endswith("/" + site_layout.VIEW_MANIFEST):
+        return ROOT  # a dated view is there once its manifest is
+    if key.startswith(("simple/", "simple@")):
         return PAGES
     return FILES if key.startswith(("wheels/", "mirror/", "audit/")) else OTHERS
 

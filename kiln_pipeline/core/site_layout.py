@@ -3,6 +3,9 @@
 Keys are relative, with forward slashes; every store (folder, bucket) uses the same ones.
 """
 
+import re
+from datetime import date
+
 SIMPLE_ROOT_HTML = "simple/index.html"
 SIMPLE_ROOT_JSON = "simple/index.json"
 CHECKPOINT = "audit/checkpoint"
@@ -16,6 +19,7 @@ SIMPLE_JSON = "application/vnd.pypi.simple.v1+json"
 HTML = "text/html; charset=utf-8"
 PAGES_MAX_AGE = "public, max-age=60"
 IMMUTABLE = "public, max-age=31536000, immutable"
+_PAGE_STATE = re.compile("simple@[0-9a-f]{64}/")
 
 
 def project_html(project: str) -> str:
@@ -29,6 +33,24 @@ def project_json(project: str) -> str:
 def project_attestation(project: str) -> str:
     """Signed hashes of the project's two pages."""
     return f"simple/{project}/attestation.json"
+
+
+VIEW_MANIFEST = "manifest.txt"
+"""Name of a dated view's manifest (`core.dated_views`)."""
+
+
+def view_manifest(day: date) -> str:
+    return f"simple@{day}/{VIEW_MANIFEST}"
+
+
+def view_attestation(day: date) -> str:
+    """Signed hash of a dated view's manifest."""
+    return f"simple@{day}/attestation.json"
+
+
+def page_state(digest: str, project: str, name: str) -> str:
+    """One file of one state of a project's pages (of the root index, when `project` is empty): written once."""
+    return f"simple@{digest}/{project}/{name}" if project else f"simple@{digest}/{name}"
 
 
 def wheel(filename: str) -> str:
@@ -81,7 +103,7 @@ def headers(key: str) -> dict[str, str]:
     (`text/html`, `application/vnd.pypi.simple.v1+json`).
     """
     name = key.rpartition("/")[2]
-    if key.startswith("simple/") and name == "index.json":
+    if key.startswith(("simple/", "simple@")) and name == "index.json":
         kind = SIMPLE_JSON
     elif name.endswith(".html"):
         kind = HTML
@@ -89,13 +111,15 @@ def headers(key: str) -> dict[str, str]:
         kind = "application/json"
     elif name.endswith(".whl"):
         kind = "application/octet-stream"
-    elif name.endswith((".metadata", ".vkey", ".md")) or name in ("checkpoint", "README"):
+    elif name.endswith((".metadata", ".vkey", ".md", ".txt")) or name in ("checkpoint", "README"):
         kind = "text/plain; charset=utf-8"
     elif name.endswith((".log.gz", ".txt.gz")):
         kind = "application/gzip"
     else:
         kind = "application/octet-stream"
-    immutable = key.startswith(("wheels/", "mirror/", "audit/entries/", "audit/logs/", "audit/rebuilds/")) or (
-        key.startswith("audit/tile/") and ".p/" not in key
+    immutable = (
+        key.startswith(("wheels/", "mirror/", "audit/entries/", "audit/logs/", "audit/rebuilds/"))
+        or (key.startswith("audit/tile/") and ".p/" not in key)
+        or _PAGE_STATE.match(key) is not None
     )
     return {"Content-Type": kind, "Cache-Control": IMMUTABLE if immutable else PAGES_MAX_AGE}

@@ -1,5 +1,7 @@
 """Jobs: the refresh, the publish, and python.build's ad-hoc `build_wheel` with the parameters that its users know."""
 
+from datetime import UTC
+
 import dagster as dg
 from pydantic import Field
 
@@ -11,6 +13,7 @@ from kiln_pipeline.defs.presentation import RunProgress, failure, preview
 from kiln_pipeline.errors import KilnError
 from kiln_pipeline.stages.ad_hoc import ad_hoc_plan
 from kiln_pipeline.stages.audit import audit as check_against_log
+from kiln_pipeline.stages.dated_views import take_and_retain
 from kiln_pipeline.workspace import Workspace
 
 # one run at a time may write the tables, the log and the pages: see concurrency in dagster.yaml
@@ -78,6 +81,47 @@ def check_site(context: dg.OpExecutionContext, kiln: dg.ResourceParam[Workspace]
 )
 def audit() -> None:
     check_site()
+
+
+class SnapshotConfig(dg.Config):
+    """How long dated views are kept."""
+
+    keep_days: int = Field(default=90, ge=1, description="Older views go, but for the first of each month.")
+
+
+@dg.op(description="Keep the index as it is published today under simple@DATE/, and remove views that are kept no longer.")
+def keep_view(context: dg.OpExecutionContext, config: SnapshotConfig, kiln: dg.ResourceParam[Workspace]) -> dg.Output[int]:
+    progress = RunProgress(context.log, kiln.progress)
+    today = kiln.clock().astimezone(UTC).date()
+    try:
+        with kiln.writing("site"):
+            report, removed = take_and_retain(
+                today,
+                today=today,
+                keep_days=config.keep_days,
+                site=kiln.site,
+                state=kiln.state,
+                signer=kiln.log_key,
+                progress=progress,
+            )
+    except KilnError as error:
+        raise failure(error) from None
+    metadata = {
+        "view": dg.MetadataValue.url(f"{kiln.site_url}simple@{today}/"),
+        "projects": len(report.view.pages),
+        "projects written": report.written,
+        "bytes written": report.written_bytes,
+        "removed": ", ".join(map(str, removed)) or "none",
+    }
+    return dg.Output(report.written, metadata=metadata)
+
+
+@dg.job(
+    description="A dated view of the index (simple@2026-11-22/), for frozen builds: it costs its manifest and what changed.",
+    tags=WRITES_SITE,
+)
+def snapshot() -> None:
+    keep_view()
 
 
 @dg.op(description="Build one wheel as asked, whether it is missing or not; the attempt goes to the inbox like any other.")

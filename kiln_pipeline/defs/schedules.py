@@ -29,6 +29,18 @@ def hourly_mirror(automation: bool) -> dg.ScheduleDefinition:
     )
 
 
+def daily_snapshot(automation: bool) -> dg.ScheduleDefinition:
+    """Every day: a dated view."""
+    status = dg.DefaultScheduleStatus.RUNNING if automation else dg.DefaultScheduleStatus.STOPPED
+    return dg.ScheduleDefinition(
+        name="daily_snapshot",
+        job=jobs.snapshot,
+        cron_schedule="23 2 * * *",
+        default_status=status,
+        description="Keep the index of the day under simple@DATE/, at 02:23 UTC; views go after 90 days, but for one a month.",
+    )
+
+
 def hourly_refresh(automation: bool) -> dg.ScheduleDefinition:
     """Every hour: ask upstream for everything that is tracked."""
     status = dg.DefaultScheduleStatus.RUNNING if automation else dg.DefaultScheduleStatus.STOPPED

@@ -30,7 +30,7 @@ from kiln_pipeline.stages.audit_entry import (
     open_site_log,
     same_hash,
 )
-from kiln_pipeline.stages.audit_site import Difference, compare_files, compare_pages, compare_readme
+from kiln_pipeline.stages.audit_site import Difference, compare_files, compare_pages, compare_readme, compare_views
 from kiln_pipeline.stages.log_tables import load_attempts, load_rebuilds
 from kiln_pipeline.stages.take_rebuild import proof_keys
 
@@ -94,6 +94,7 @@ def audit(
         *compare_files(site, attempts, rebuilds),
         *compare_readme(site, key),
         *compare_pages(site, state, attempts, log_key),
+        *compare_views(site, state, log_key, full=full),
     )
     # what was read says more of a file than that it is gone
     found = tuple(sorted((dict(others) | dict(run.differences)).items()))

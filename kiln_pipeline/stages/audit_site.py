@@ -16,11 +16,13 @@ from kiln_pipeline.core.rebuilds import Rebuild
 from kiln_pipeline.core.simple_index.model import QUARANTINED
 from kiln_pipeline.core.site_inventory import rebuild_objects
 from kiln_pipeline.core.strict_json import Table, parse
-from kiln_pipeline.errors import VerificationError
+from kiln_pipeline.errors import ObjectNotFound, VerificationError
 from kiln_pipeline.ports import ObjectStore
 from kiln_pipeline.stages import detect
 from kiln_pipeline.stages.audit_readme import render_readme
+from kiln_pipeline.stages.dated_views import noted_views
 from kiln_pipeline.stages.verify import compare_index_with_log, project_files
+from kiln_pipeline.stages.verify_views import as_of, check_view
 
 Difference = tuple[str, str]
 """(key of the site or number of the entry, what is wrong with it)."""
@@ -73,3 +75,34 @@ def compare_pages(site: ObjectStore, state: ObjectStore, attempts: Sequence[Atte
             yield site_layout.project_json(project), str(error)
     for name, difference in compare_index_with_log(site, listed, sound):
         yield site_layout.wheel(name), difference
+
+
+def compare_views(site: ObjectStore, state: ObjectStore, log_key: str, *, full: bool) -> Iterator[Difference]:
+    """Yield a difference for every dated view that is not as it was signed, and for the pages of the newest (`full`: of all).
+
+    Pages that several views share are read once.
+    """
+    key = VerifierKey.parse(log_key)
+    days = sorted(noted_views(site, state).days, reverse=True)
+    read = set[tuple[str, str]]()
+    for number, day in enumerate(days):
+        try:
+            view = check_view(day, fetch=site.get, log_key=key.public_key)
+        except VerificationError as error:
+            yield site_layout.view_manifest(day), str(error)
+            continue
+        if number and not full:
+            continue
+        fetch = as_of(view, site.get)
+        for project, digest in view.pages.items():
+            if (project, digest) in read:
+                continue
+            read.add((project, digest))
+            try:
+                project_files(project, fetch=fetch, log_key=log_key)
+            except VerificationError as error:
+                yield site_layout.page_state(digest, project, "index.json"), str(error)
+        try:
+            fetch(site_layout.SIMPLE_ROOT_JSON)
+        except (VerificationError, ObjectNotFound) as error:
+            yield site_layout.page_state(view.root, "", "index.json"), str(error)

@@ -16,7 +16,7 @@ from kiln_pipeline.core.simple_index.manifest import ROOT, page_keys
 from kiln_pipeline.core.site_inventory import read_inventory, write_inventory
 from kiln_pipeline.errors import ObjectNotFound
 from kiln_pipeline.ports import ObjectStore, Progress
-from kiln_pipeline.stages.inventory import take_snapshot
+from kiln_pipeline.stages.inventory import take_snapshot, view_page_hashes
 from kiln_pipeline.stages.publish import UNFINISHED, read_unfinished
 from kiln_pipeline.stages.replicate import state_key
 
@@ -52,7 +52,8 @@ def check_site(
 
     Raises `VerificationError` when the log on the site does not verify, and `StoreError` when a store cannot be read.
     """
-    return check_objects(site, take_snapshot(site, state, others=others).objects, progress=progress)
+    objects = take_snapshot(site, state, others=others).objects
+    return check_objects(site, {**objects, **view_page_hashes(site, objects)}, progress=progress)
 
 
 def check_target(name: str, target: ObjectStore, state: ObjectStore, *, progress: Progress) -> tuple[Finding, ...]:

@@ -10,10 +10,13 @@ from kiln_pipeline.core.attempts import Attempt
 from kiln_pipeline.core.audit_log.checkpoint import VerifierKey, open_checkpoint
 from kiln_pipeline.core.audit_log.entries import LegacyEntry, parse_any_entry
 from kiln_pipeline.core.audit_log.tiles import TileReader
+from kiln_pipeline.core.provenance.dsse import unverified_payload
+from kiln_pipeline.core.provenance.page_statement import read_page_statement
 from kiln_pipeline.core.simple_index import manifest
 from kiln_pipeline.core.site_inventory import attempt_objects, log_objects, rebuild_objects
-from kiln_pipeline.errors import ObjectNotFound
+from kiln_pipeline.errors import ObjectNotFound, StoreError, VerificationError
 from kiln_pipeline.ports import ObjectStore
+from kiln_pipeline.stages.dated_views import noted_views, read_published
 from kiln_pipeline.stages.log_tables import load_attempts, load_rebuilds
 from kiln_pipeline.stages.mirror import load_copies
 
@@ -42,7 +45,7 @@ def take_snapshot(site: ObjectStore, state: ObjectStore, *, others: Mapping[str,
 
     Raises `VerificationError` when the log on the site does not verify against its own key, and `StoreError`.
     """
-    objects = {**_pages(state), **(_for_people(site) if others is None else others)}
+    objects = {**_pages(state), **_views(site, state), **(_for_people(site) if others is None else others)}
     for copy in load_copies(state, site):
         objects |= copy.objects
     try:
@@ -59,6 +62,32 @@ def take_snapshot(site: ObjectStore, state: ObjectStore, *, others: Mapping[str,
     objects[site_layout.CHECKPOINT] = hashlib.sha256(note).hexdigest()
     objects[site_layout.LOG_KEY] = hashlib.sha256(log_key).hexdigest()
     return Snapshot(objects=objects, attempts=attempts, checkpoint=note, log_key=log_key)
+
+
+def view_page_hashes(site: ObjectStore, objects: Mapping[str, str]) -> dict[str, str]:
+    """Return key -> sha256 of the pages of dated views among `objects`, as their attestations say, each of which is read.
+
+    What such an attestation is, its own hash tells; one that is missing or altered says nothing here.
+    """
+    hashes: dict[str, str] = {}
+    for key, digest in objects.items():
+        if digest and key.startswith("simple@") and key.endswith("/attestation.json"):
+            with suppress(ObjectNotFound, VerificationError):
+                statement = read_page_statement(unverified_payload(site.get(key)))
+                hashes |= {key.replace("attestation.json", name): sha256 for name, sha256 in statement.pages.items()}
+    return hashes
+
+
+def _views(site: ObjectStore, state: ObjectStore) -> dict[str, str]:
+    """Return the inventory of all dated views; their pages are covered by the attestations, whose hashes the manifests name."""
+    objects: dict[str, str] = {}
+    days = noted_views(site, state).days
+    for day in sorted(days):
+        with suppress(StoreError, VerificationError):  # it is missing or altered, as its hash below tells
+            view = read_published(site, day)
+            objects |= dict.fromkeys(view.keys(), "")
+            objects |= {site_layout.page_state(digest, name, "attestation.json"): digest for name, digest in view.pages.items()}
+    return objects | {site_layout.view_manifest(day): sha256 for day, sha256 in days.items()}
 
 
 def _pages(state: ObjectStore) -> dict[str, str]:

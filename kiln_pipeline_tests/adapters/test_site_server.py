@@ -59,11 +59,14 @@ def test_the_accept_header_decides(accept: str, expected: str) -> None:
     assert negotiate(accept) == expected
 
 
+SIGNER = MemorySigner("index.example.org")
+
+
 class Steps:
     def step(self, text: str) -> None: ...
 
 
-def publish_wheels(folder: Path, *wheels: tuple[str, bytes]) -> list[Attempt]:
+def publish_wheels(folder: Path, *wheels: tuple[str, bytes], state: MemoryStore | None = None) -> list[Attempt]:
     """Publish real wheels into `folder`, beside an upstream that has nothing but an sdist of foo."""
     site, attempts = DirectoryStore(folder), list[Attempt]()
     metadata = b"Metadata-Version: 2.1\nName: foo\nVersion: 1.0\n"
@@ -84,8 +87,8 @@ def publish_wheels(folder: Path, *wheels: tuple[str, bytes]) -> list[Attempt]:
         attempts=attempts,
         superseded=(),
         site=site,
-        state=MemoryStore(),
-        signer=MemorySigner("index.example.org"),
+        state=state or MemoryStore(),
+        signer=SIGNER,
         progress=Steps(),
     )
     return attempts

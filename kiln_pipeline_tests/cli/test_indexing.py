@@ -1,5 +1,7 @@
-"""`kiln index check` and `kiln index replicate` from the command line."""
+"""`kiln index …` from the command line."""
 
+import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -60,3 +62,27 @@ def test_a_target_is_checked_and_mended(home: Path) -> None:
 def test_an_unknown_target_is_told(home: Path) -> None:
     result = CliRunner().invoke(main, ["index", "replicate", "wasabi"])
     assert (result.exit_code, result.stderr) == (2, "kiln: kiln.toml: publish: has no target 'wasabi'\n")
+
+
+def test_dated_views_from_the_command_line(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`snapshot`, `snapshots`, `remove-snapshots`; the log's key is the workspace's own here, and it signs the view alone."""
+
+    def run(*arguments: str) -> tuple[int, str]:
+        result = CliRunner().invoke(main, ["index", *arguments])
+        return result.exit_code, result.stdout
+
+    today = datetime.now(UTC).date()
+    address = f"http://127.0.0.1:8765/simple@{today}/"
+    assert run("snapshots") == (0, "none: `kiln index snapshot` takes one\n")
+    code, text = run("snapshot")
+    assert (code, text.startswith(f"{address}: 2 projects, 2 written (")) == (0, True)
+    assert run("snapshot", "--keep-days", "30") == (0, f"{address}: was taken before, and stays as it is\n")
+    assert run("snapshots") == (0, f"{address}  2 projects, 2 other than in the view before\n")
+    assert json.loads(run("snapshots", "--json")[1]) == [{"date": str(today), "url": address, "projects": 2}]
+    assert run("check")[0] == 0
+    assert run("snapshot", "--date", "2020-01-01")[0] == 2
+    assert run("snapshot", "--date", "yesterday")[0] == 2
+    assert run("remove-snapshots", "2020-01-01")[0] == 2
+    code, text = run("remove-snapshots", str(today))
+    assert (code, text) == (0, "1 views removed, 10 objects\n")
+    assert list(DirectoryStore(home / ".kiln" / "site").keys("simple@")) == []

@@ -7,18 +7,22 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
+from kiln_pipeline.adapters.directory import DirectoryStore
 from kiln_pipeline.adapters.site_server import SiteServer
 from kiln_pipeline.cli import main
 from kiln_pipeline.core import site_layout
 from kiln_pipeline.core.audit_log.checkpoint import VerifierKey
 from kiln_pipeline.core.simple_index.render import root_json
-from kiln_pipeline_tests.audit_samples import LOG
-from kiln_pipeline_tests.fakes import MemorySigner
+from kiln_pipeline.stages.dated_views import take_view
+from kiln_pipeline_tests.audit_samples import LOG, Silent
+from kiln_pipeline_tests.fakes import MemorySigner, MemoryStore
+from kiln_pipeline_tests.stages.sites import grow, publish_projects
 from kiln_pipeline_tests.stages.test_verify import small_site
 
 KEY = str(VerifierKey.of(LOG))
@@ -144,3 +148,19 @@ def test_a_verification_takes_under_two_seconds_and_loads_no_orchestrator(publis
             seconds.append(time.perf_counter() - start)
             assert answer.stdout.splitlines()[-1] == "[]"
         assert min(seconds) < 2
+
+
+def test_a_wheel_against_the_pages_of_a_dated_view(kiln: Kiln, tmp_path: Path):
+    """What the live index no longer shows."""
+    day = date(2026, 11, 22)
+    site, state = DirectoryStore(tmp_path / "site"), MemoryStore()
+    grow(site, state, ["cp311"])
+    publish_projects(site, state, "foo", "wrapt")
+    take_view(day, today=day, site=site, state=state, signer=LOG, progress=Silent())
+    publish_projects(site, state, "foo")
+    (wheel,) = (tmp_path / "site" / "wheels").glob("*.whl")
+    assert kiln(wheel, "--no-sdist").exit_code == 6
+    result = kiln(wheel, "--no-sdist", "--as-of", day)
+    assert (result.exit_code, result.stdout.splitlines()[-1]) == (0, "verified")
+    result = kiln(wheel, "--no-sdist", "--as-of", "2026-11-21")
+    assert result.exit_code == 6

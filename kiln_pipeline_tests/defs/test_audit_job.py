@@ -1,4 +1,4 @@
-"""The audit in Dagster: the nightly job, and the check that keeps pages from naming a wheel whose entry is not proven."""
+"""The nightly jobs in Dagster, and the check that keeps pages from naming a wheel whose entry is not proven."""
 
 import re
 from pathlib import Path
@@ -10,7 +10,7 @@ from kiln_pipeline.definitions import assemble
 from kiln_pipeline.workspace import Workspace
 from kiln_pipeline_tests.defs.test_definitions import instance, metadata_of, pipeline, run_all
 from kiln_pipeline_tests.fakes import MemoryStore
-from kiln_pipeline_tests.workspaces import memory_workspace
+from kiln_pipeline_tests.workspaces import NOW, memory_workspace
 
 __all__ = ["instance"]
 
@@ -42,12 +42,25 @@ def test_the_audit_passes_over_what_was_published_and_fails_over_a_flipped_bit(
     assert "the log has" in str(failed.step_failure_data.user_failure_data)
 
 
-def test_the_schedule_is_off_until_automation_is_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["daily_audit", "daily_snapshot"])
+def test_the_schedule_is_off_until_automation_is_on(name: str, tmp_path: Path) -> None:
     for automation in (False, True):
         schedules = assemble(memory_workspace(tmp_path), automation=automation).schedules or []
-        (audit,) = [schedule for schedule in schedules if schedule.name == "daily_audit"]
-        assert isinstance(audit, dg.ScheduleDefinition)
-        assert (audit.default_status is dg.DefaultScheduleStatus.RUNNING) is automation
+        (daily,) = [schedule for schedule in schedules if schedule.name == name]
+        assert isinstance(daily, dg.ScheduleDefinition)
+        assert (daily.default_status is dg.DefaultScheduleStatus.RUNNING) is automation
+
+
+def test_a_dated_view_is_taken_once_a_day_and_the_audit_reads_it(published: Workspace, instance: dg.DagsterInstance) -> None:
+    definitions = assemble(published)
+    for _ in range(2):
+        assert definitions.resolve_job_def("snapshot").execute_in_process(instance=instance).success
+    site, _ = wheel_objects(published)
+    manifests = [key for key in site.objects if key.endswith("/manifest.txt")]
+    assert manifests == [f"simple@{NOW.date()}/manifest.txt"]
+    assert definitions.resolve_job_def("audit").execute_in_process(instance=instance).success
+    site.objects[manifests[0]] += b"\n"
+    assert not definitions.resolve_job_def("audit").execute_in_process(instance=instance, raise_on_error=False).success
 
 
 def test_no_page_is_written_while_a_wheels_entry_is_not_proven(

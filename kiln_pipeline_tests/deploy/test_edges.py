@@ -2,6 +2,7 @@
 
 import http.client
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -9,15 +10,17 @@ import pytest
 
 from kiln_pipeline.adapters.directory import DirectoryStore
 from kiln_pipeline.core.site_layout import headers
-from kiln_pipeline_tests.adapters.test_site_server import JSON, PIP, VERSIONED_HTML, WHEEL, publish_wheels
+from kiln_pipeline.stages.dated_views import take_view
+from kiln_pipeline_tests.adapters.test_site_server import JSON, PIP, SIGNER, VERSIONED_HTML, WHEEL, Steps, publish_wheels
 from kiln_pipeline_tests.edges import EDGES, run_edge
-from kiln_pipeline_tests.fakes import make_wheel
+from kiln_pipeline_tests.fakes import MemoryStore, make_wheel
 from kiln_pipeline_tests.s3_server import S3Server
 
 pytestmark = pytest.mark.slow
 
 LOCAL = make_wheel("foo", "0.9+local", "py3-none-any", extension=None, build="1")
 EPOCH = make_wheel("foo", "1!2.0", "py3-none-any", extension=None, build="1")
+DAY = date(2026, 11, 22)
 HTML = "text/html; charset=utf-8"
 ABSENT = b"Not found.\nOnly tracked projects are in this index.\n"
 
@@ -25,8 +28,13 @@ ABSENT = b"Not found.\nOnly tracked projects are in this index.\n"
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("edges") / "site"
-    publish_wheels(folder, WHEEL, LOCAL, EPOCH)
-    store = DirectoryStore(folder)
+    store, state = DirectoryStore(folder), MemoryStore()
+    publish_wheels(folder, LOCAL, state=state)
+    take_view(DAY, today=DAY, site=store, state=state, signer=SIGNER, progress=Steps())
+    (folder.parent / "before").mkdir()
+    for name in ("index.html", "index.json"):
+        (folder.parent / "before" / name).write_bytes(store.get(f"simple/foo/{name}"))
+    publish_wheels(folder, WHEEL, LOCAL, EPOCH, state=state)
     others = ("audit/checkpoint", "audit/log.vkey", "audit/tile/0/000", "audit/tile/0/001.p/3", "audit/entries/ab.json")
     for key in (*others, "audit/logs/ab.log.gz", "packages/foo/index.html", "PACKAGES.md", "index.html"):
         store.put(key, key.encode())
@@ -201,3 +209,33 @@ def test_a_plus_comes_in_either_spelling_or_is_not_found(edge: str) -> None:
 def test_a_query_changes_nothing(edge: str) -> None:
     assert ask(edge, "/simple/foo/?acl", Accept=JSON)[2] == ask(edge, "/simple/foo/", Accept=JSON)[2]
     assert ask(edge, f"/wheels/{WHEEL[0]}?a=b")[2] == WHEEL[1]
+
+
+@pytest.mark.parametrize("client", INSTALLERS)
+def test_a_dated_view_is_the_index_as_it_was(edge: str, site: Path, client: str) -> None:
+    accept, kind = INSTALLERS[client]
+    status, found, body = ask(edge, f"/simple@{DAY}/foo/", Accept=accept)
+    assert (status, found["content-type"], found["vary"]) == (200, kind, "Accept")
+    assert found["cache-control"] == "public, max-age=31536000, immutable"
+    assert body == (site.parent / "before" / ("index.json" if kind == JSON else "index.html")).read_bytes()
+    assert WHEEL[0].encode() not in body
+
+
+def test_a_dated_view_answers_like_the_live_index(edge: str) -> None:
+    view = f"/simple@{DAY}"
+    assert ask(edge, f"{view}/", Accept=JSON)[2] == ask(edge, "/simple/", Accept=JSON)[2]
+    etag = ask(edge, f"{view}/foo/", Accept=JSON)[1]["etag"]
+    status, found, body = ask(edge, f"{view}/foo/", Accept=JSON, If_None_Match=etag)
+    assert (status, found["vary"], body) == (304, "Accept", b"")
+    assert ask(edge, f"{view}/foo/", "HEAD", Accept=JSON)[0] == 200
+    status, found, _ = ask(edge, f"{view}/foo")
+    assert (status, urlsplit(found["location"]).path) == (301, f"{view}/foo/")
+    assert ask(edge, f"{view.replace('@', '%40')}/foo/", Accept=JSON)[0] in (200, 301)
+    for path in (
+        f"{view}/none/",
+        "/simple@2026-11-21/foo/",
+        "/simple@2026-11-21/",
+        "/simple@2026-13-99/foo/",
+        "/simple@today/foo/",
+    ):
+        assert ask(edge, path, Accept=PIP)[0] == 404, path
