@@ -23,6 +23,7 @@ def assemble(workspace: Workspace, *, automation: bool = False) -> dg.Definition
             publishing.audit_log,
             mirroring.mirror,
             publishing.simple_index,
+            publishing.package_pages,
         ],
         asset_checks=[
             checks.upstream_answers,

@@ -131,6 +131,27 @@ class WheelBuilder(Protocol):
         ...
 
 
+class PageTemplates(Protocol):
+    """The templates of the pages for people, by name."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when any template does."""
+        ...
+
+    def render(self, name: str, values: Mapping[str, object]) -> bytes:
+        """Return the page that a template makes of `values`: the same bytes for the same values."""
+        ...
+
+    def text(self, name: str) -> bytes:
+        """Return a file that is no template, as it is: the style sheet."""
+        ...
+
+    def snippets(self, index_url: str) -> tuple[tuple[str, str], ...]:
+        """Return (installer, text to copy) for a simple index at `index_url`."""
+        ...
+
+
 class Signer(Protocol):
     """Holds one Ed25519 private key."""
 

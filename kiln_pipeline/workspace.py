@@ -10,6 +10,7 @@
     KILN_HOSTS     the enrolled build hosts (default: deploy/hosts.toml in the working folder; without it, this host alone)
     KILN_SITE_URL  where people reach the site (default: what `kiln up` serves, http://127.0.0.1:8765/)
     KILN_MIRROR_RATE   bytes a second that the mirror may download, such as 20MB (default: no bound)
+    KILN_REPOSITORY   where people read and ask for recipes, for links on pages (default: none)
     KILN_BUILDER   cibuildwheel or zig, to insist on one (default: the first that can build)
     KILN_JOBS      builds at the same time (default: one a core, fewer where memory is short)
 
@@ -35,6 +36,7 @@ from kiln_pipeline.adapters.directory import DirectoryStore, exclusive
 from kiln_pipeline.adapters.host_capacity import builds_at_once
 from kiln_pipeline.adapters.hosts_file import load_hosts
 from kiln_pipeline.adapters.keys import FileSigner, load_or_create
+from kiln_pipeline.adapters.page_templates import JinjaTemplates
 from kiln_pipeline.adapters.recipe_folder import DEMAND, load_recipes
 from kiln_pipeline.adapters.s3 import S3Store
 from kiln_pipeline.adapters.s3_client import parse_location
@@ -49,8 +51,9 @@ from kiln_pipeline.core.platforms import BuildIdentifier, Platform
 from kiln_pipeline.core.rebuilds import Rebuild
 from kiln_pipeline.core.recipes import Recipe
 from kiln_pipeline.errors import BuildError, Problem, RecipeError
-from kiln_pipeline.ports import ObjectStore, Progress, UpstreamIndex, WheelBuilder
+from kiln_pipeline.ports import ObjectStore, PageTemplates, Progress, UpstreamIndex, WheelBuilder
 from kiln_pipeline.stages.log_tables import load_attempts, load_rebuilds
+from kiln_pipeline.stages.package_pages import SiteIdentity
 
 DEFAULT_SITE_URL = "http://127.0.0.1:8765/"
 
@@ -84,6 +87,8 @@ class Workspace:
     """How many builds of one run there may be at the same time."""
     mirror_rate: int = 0
     """Bytes a second that the mirror may download; 0: no bound."""
+    repository: str = ""
+    templates: PageTemplates = field(default_factory=JinjaTemplates)
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     progress: Progress = field(default_factory=Silent)
 
@@ -120,6 +125,7 @@ class Workspace:
             site_url=environment.get("KILN_SITE_URL", DEFAULT_SITE_URL),
             mirror_rate=_mirror_rate(environment.get("KILN_MIRROR_RATE", "")),
             builds_at_once=(lambda: int(jobs)) if jobs else builds_at_once,
+            repository=environment.get("KILN_REPOSITORY", "").rstrip("/"),
             progress=progress or Silent(),
         )
 
@@ -179,6 +185,11 @@ class Workspace:
     def rebuilds(self) -> tuple[Rebuild, ...]:
         """Every rebuild in the audit log, oldest first."""
         return load_rebuilds(self.state, self.site)
+
+    @property
+    def identity(self) -> SiteIdentity:
+        """Where pages for people say that the site and its recipes are."""
+        return SiteIdentity(url=self.site_url, repository=self.repository)
 
     def attempts(self) -> tuple[Attempt, ...]:
         """Every attempt in the audit log, oldest first."""

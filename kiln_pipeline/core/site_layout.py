@@ -15,6 +15,12 @@ LOG_KEY = "audit/log.vkey"
 AUDIT_README = "audit/README"
 """How to check a wheel by hand, for people."""
 
+HOME = "index.html"
+PACKAGES_HTML = "packages/index.html"
+PACKAGES_MD = "PACKAGES.md"
+FEED = "packages/feed.atom"
+STYLE = "packages/style.css"
+
 SIMPLE_JSON = "application/vnd.pypi.simple.v1+json"
 HTML = "text/html; charset=utf-8"
 PAGES_MAX_AGE = "public, max-age=60"
@@ -96,6 +102,21 @@ def rebuild_difference(sha256: str) -> str:
     return f"audit/rebuilds/{sha256}.txt.gz"
 
 
+def package_html(project: str, part: int = 1) -> str:
+    """A project's page for people; releases beyond the first part's are on further pages."""
+    return f"packages/{project}/index.html" if part == 1 else f"packages/{project}/releases-{part}.html"
+
+
+def package_json(project: str) -> str:
+    """The same as values, for programs."""
+    return f"packages/{project}/index.json"
+
+
+def license_text(project: str, sha256: str) -> str:
+    """A licence file out of a wheel of ours, by the hash of its text."""
+    return f"packages/{project}/licenses/{sha256}.txt"
+
+
 def headers(key: str) -> dict[str, str]:
     """Content-Type and Cache-Control of a key, as any HTTP edge must send them.
 
@@ -113,6 +134,10 @@ def headers(key: str) -> dict[str, str]:
         kind = "application/octet-stream"
     elif name.endswith((".metadata", ".vkey", ".md", ".txt")) or name in ("checkpoint", "README"):
         kind = "text/plain; charset=utf-8"
+    elif name.endswith(".css"):
+        kind = "text/css; charset=utf-8"
+    elif name.endswith(".atom"):
+        kind = "application/atom+xml"
     elif name.endswith((".log.gz", ".txt.gz")):
         kind = "application/gzip"
     else:

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from kiln_pipeline.core.audit_log.checkpoint import VerifierKey
 from kiln_pipeline.core.platforms import Platform
-from kiln_pipeline.defs.assets.publishing import take_in, write_pages
+from kiln_pipeline.defs.assets.publishing import take_in, write_package_pages, write_pages
 from kiln_pipeline.defs.assets.wheels import build_all, describe
 from kiln_pipeline.defs.presentation import RunProgress, failure, preview
 from kiln_pipeline.errors import KilnError
@@ -28,7 +28,7 @@ refresh = dg.define_asset_job(
 )
 publish = dg.define_asset_job(
     "publish",
-    selection=dg.AssetSelection.assets("audit_log", "simple_index"),
+    selection=dg.AssetSelection.assets("audit_log", "simple_index", "package_pages"),
     tags=WRITES_SITE,
     description="Take attempt bundles from the inbox: verify, append to the audit log, publish the pages.",
 )
@@ -154,6 +154,7 @@ def record_and_publish(context: dg.OpExecutionContext, built: int, kiln: dg.Reso
     try:
         recorded = take_in(kiln, progress)
         write_pages(kiln, progress)
+        write_package_pages(kiln, progress)
     except KilnError as error:
         raise failure(error) from None
     failed = [attempt for attempt in recorded.recorded if attempt.failure]

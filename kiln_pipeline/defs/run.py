@@ -144,8 +144,8 @@ class Pipeline:
         )
 
     def publish(self) -> tuple[Attempt, ...]:
-        """Materialise `audit_log` and `simple_index`; return all attempts on record."""
-        self._materialise(["audit_log", "simple_index"], {})
+        """Materialise what the publisher makes: log, simple index, pages for people; return all attempts on record."""
+        self._materialise(["audit_log", "simple_index", "package_pages"], {})
         return self.workspace.attempts()
 
     def _materialise(

@@ -161,7 +161,7 @@ def test_the_site_is_served_beside_dagster(ui: tuple[str, str]) -> None:
 
 
 def test_the_asset_graph_shows_five_materialised_assets(ui: tuple[str, str], tmp_path: Path) -> None:
-    """The lineage graph in a real browser has the five assets; each asset's page has its latest metadata."""
+    """The lineage graph in a real browser has the six assets; each asset's page has its latest metadata."""
     if not Path(CHROMIUM).exists():
         pytest.skip(f"no browser: {CHROMIUM} is not there")
     from playwright.sync_api import sync_playwright

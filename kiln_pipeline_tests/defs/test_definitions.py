@@ -15,7 +15,7 @@ from kiln_pipeline.workspace import Workspace
 from kiln_pipeline_tests.fakes import MemoryStore, ScriptedBuilder
 from kiln_pipeline_tests.workspaces import memory_workspace, site_digest
 
-SIX = ["audit_log", "mirror", "missing_wheels", "release_metadata", "simple_index", "wheels"]
+SEVEN = ["audit_log", "mirror", "missing_wheels", "package_pages", "release_metadata", "simple_index", "wheels"]
 
 
 @pytest.fixture
@@ -47,10 +47,10 @@ def metadata_of(instance: dg.DagsterInstance, asset: str) -> dict[str, Any]:
 
 
 def test_the_assets_read_as_the_products_picture(tmp_path: Path) -> None:
-    """Six assets, in the order of the flow, each with group, description, kinds, owners and a code version."""
+    """Seven assets, in the order of the flow, each with group, description, kinds, owners and a code version."""
     graph = assemble(memory_workspace(tmp_path)).resolve_asset_graph()
     nodes = {key.to_user_string(): graph.get(key) for key in graph.get_all_asset_keys()}
-    assert sorted(nodes) == SIX
+    assert sorted(nodes) == SEVEN
     parents = {name: sorted(key.to_user_string() for key in node.parent_keys) for name, node in nodes.items()}
     assert parents == {
         "release_metadata": [],
@@ -59,6 +59,7 @@ def test_the_assets_read_as_the_products_picture(tmp_path: Path) -> None:
         "audit_log": ["wheels"],
         "mirror": ["release_metadata"],
         "simple_index": ["audit_log", "mirror", "release_metadata"],
+        "package_pages": ["simple_index"],
     }
     for node in nodes.values():
         assert node.description
@@ -92,7 +93,7 @@ def test_every_materialisation_tells_what_changed(
     assert "cp312" in metadata_of(instance, "wheels")["attempts"]
     assert metadata_of(instance, "audit_log")["entries"] == len(attempts)
     assert attempts[0].wheel in metadata_of(instance, "simple_index")["wheels of ours"]
-    for name in SIX:
+    for name in SEVEN:
         if name == "mirror":  # nothing is copied here
             continue
         event = instance.get_latest_materialization_event(dg.AssetKey(name))

@@ -27,6 +27,7 @@ from kiln_pipeline.errors import KilnError
 from kiln_pipeline.ports import Progress
 from kiln_pipeline.stages import detect
 from kiln_pipeline.stages.mirror import load_copies
+from kiln_pipeline.stages.package_pages import MANIFEST, PackagePagesReport, publish_package_pages
 from kiln_pipeline.stages.publish import PublishReport, publish
 from kiln_pipeline.stages.record import RecordReport, record
 from kiln_pipeline.workspace import Workspace
@@ -75,6 +76,24 @@ def write_pages(kiln: Workspace, progress: Progress) -> PublishReport:
             signer=kiln.log_key,
             progress=progress,
             mirrors=page_mirrors(recipes, load_copies(kiln.state, kiln.site)),
+        )
+
+
+def write_package_pages(kiln: Workspace, progress: Progress) -> PackagePagesReport:
+    """Bring the pages for people up to what the tables and the audit log say."""
+    with kiln.writing("site"):
+        attempts, missing = kiln.attempts(), detect.load_missing(kiln.state)
+        return publish_package_pages(
+            recipes=kiln.recipes,
+            missing=missing,
+            statuses={row["project"]: row["status"] for row in detect.load_projects(kiln.state).to_pylist()},
+            attempts=attempts,
+            superseded=superseded_wheels(missing, attempts),
+            site=kiln.site,
+            state=kiln.state,
+            templates=kiln.templates,
+            identity=kiln.identity,
+            progress=progress,
         )
 
 
@@ -151,5 +170,35 @@ def simple_index(context: dg.AssetExecutionContext, kiln: dg.ResourceParam[Works
             "not published": preview(problems, "project", "reason") if problems else "none",
             "wheels of ours": preview(rows, "wheel", "sha256"),
             "index": dg.MetadataValue.url(kiln.site_url + "simple/"),
+        },
+    )
+
+
+@dg.asset(
+    deps=[simple_index],
+    group_name="publisher",
+    kinds={"python", "html"},
+    owners=OWNERS,
+    code_version="1",
+    description="The site for people: home, a page per project with its matrix release × target, PACKAGES.md, a feed of new "
+    "wheels. Only what changed is written.",
+)
+def package_pages(context: dg.AssetExecutionContext, kiln: dg.ResourceParam[Workspace]) -> dg.MaterializeResult:
+    try:
+        report = write_package_pages(kiln, RunProgress(context.log, kiln.progress))
+    except KilnError as error:
+        raise failure(error) from None
+    rows = [
+        {"project": f"[{recipe.project}]({kiln.site_url}packages/{recipe.project}/)", "why it is here": recipe.reason}
+        for recipe in kiln.recipes
+    ]
+    return dg.MaterializeResult(
+        data_version=data_version(kiln.state, MANIFEST),
+        metadata={
+            "projects written": len(report.written),
+            "projects removed": len(report.removed),
+            "projects unchanged": report.unchanged,
+            "pages": preview(rows, "project", "why it is here"),
+            "home": dg.MetadataValue.url(kiln.site_url),
         },
     )

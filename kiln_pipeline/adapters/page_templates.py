@@ -1,0 +1,63 @@
+"""The templates of the pages for people, in jinja2: the only file that knows it. What is on a page is `core.package_pages`."""
+
+import hashlib
+from collections.abc import Mapping
+from datetime import datetime
+from importlib.resources import files
+from urllib.parse import quote
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+_FOLDER = "templates/site"
+_SNIPPETS = (("pip", "pip.txt"), ("uv", "uv.txt"), ("Poetry", "poetry.txt"), ("PDM", "pdm.txt"))
+
+
+class JinjaTemplates:
+    """The templates that come with kiln. Every value is escaped in HTML and XML; an unknown name is an error, not a gap."""
+
+    def __init__(self) -> None:
+        folder = files("kiln_pipeline").joinpath(*_FOLDER.split("/"))
+        texts = sorted((item.name, item.read_bytes()) for item in folder.iterdir() if item.is_file())
+        self.fingerprint = hashlib.sha256(b"\0".join(part for name, text in texts for part in (name.encode(), text))).hexdigest()
+        self._environment = Environment(
+            loader=PackageLoader("kiln_pipeline", _FOLDER),
+            autoescape=select_autoescape(("html", "atom"), default=False),
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            keep_trailing_newline=True,
+        )
+        self._environment.filters.update(url=_url, day=_day, moment=_moment, cell=_cell)
+
+    def render(self, name: str, values: Mapping[str, object]) -> bytes:
+        """Return the page that the template `name` makes of `values`: the same bytes for the same values."""
+        return self._environment.get_template(name).render(values).encode("utf-8", "replace")
+
+    def text(self, name: str) -> bytes:
+        """Return a file that is no template, as it is."""
+        return files("kiln_pipeline").joinpath(*_FOLDER.split("/"), name).read_bytes()
+
+    def snippets(self, index_url: str) -> tuple[tuple[str, str], ...]:
+        """Return what an end user copies, by installer."""
+        values = {"index_url": index_url}
+        return tuple((name, self.render(f"snippet-{file}", values).decode().rstrip()) for name, file in _SNIPPETS)
+
+
+def _url(key: str) -> str:
+    """Return a key of the site as a relative reference: what RFC 3986 wants escaped is escaped, ``+`` too."""
+    return quote(key, safe="/")
+
+
+def _day(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d}"
+
+
+def _moment(moment: datetime) -> str:
+    """Return RFC 3339 in UTC, to the second."""
+    return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _cell(text: str) -> str:
+    """Return a text as one cell of a Markdown table: what would end the cell, or begin a link or HTML, is escaped."""
+    flat = " ".join(text.split())
+    return "".join(f"\\{letter}" if letter in "\\|[]<>*_`" else letter for letter in flat)
