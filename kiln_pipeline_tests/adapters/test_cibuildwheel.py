@@ -240,6 +240,29 @@ def test_time_travel_in_a_container(tmp_path: Path, tools_folder: Path, containe
 
 
 @pytest.mark.slow
+def test_an_arm64_wheel_under_emulation(tmp_path: Path, tools_folder: Path, container_environment: Mapping[str, str]) -> None:
+    """The same plan on a host that runs the containers of another machine: natively on arm64, else by qemu and binfmt."""
+    made, plan = builder(tools_folder, container_environment), plan_of(MARKUPSAFE, "cp311-manylinux_aarch64")
+    refusal = made.refuses(plan.identifier)
+    if refusal:
+        pytest.skip(refusal)
+    engine, image = made._engine, container_environment.get("CIBW_MANYLINUX_AARCH64_IMAGE", "")
+    known = subprocess.run(
+        [engine, "image", "inspect", image], check=False, capture_output=True, env={**os.environ, **container_environment}
+    )
+    if image.startswith("localhost/") and known.returncode != 0:
+        pytest.skip(f"there is no image {image}")
+    result = build(tmp_path, "build", plan, made)
+    assert result.wheel is not None, (tmp_path / "build.log").read_text()
+    facts = read_wheel(result.wheel.name, result.wheel.read_bytes())
+    check_wheel(facts, plan)
+    assert facts.extensions == ("markupsafe._speedups",)
+    assert all(tag.endswith("_aarch64") for tag in facts.tags)
+    assert [m.sha256 != "" for m in result.materials if m.kind in ("image", "cache")] == [True, True]
+    assert containers(container_environment, tmp_path / "build.log") == []
+
+
+@pytest.mark.slow
 def test_time_travel_with_the_oldest_cibuildwheel_and_uv(
     tmp_path: Path, tools_folder: Path, container_environment: Mapping[str, str]
 ) -> None:
