@@ -42,7 +42,7 @@ def built(folder: Path, tools: Path, environment: Mapping[str, str], release: st
     inbox = MemoryStore()
     attempt = build_wheel(
         plan,
-        builder=CibuildwheelBuilder(tools, endpoint=PYPI_SIMPLE_ENDPOINT, environment=environment, timeout=900),
+        builder=CibuildwheelBuilder(tools, endpoint=PYPI_SIMPLE_ENDPOINT, environment=environment),
         upstream=upstream,
         inbox=inbox,
         signer=MemorySigner("host"),
