@@ -224,7 +224,7 @@ class CibuildwheelBuilder:
         if plan.identifier.platform.family == "macosx":  # cibuildwheel installs its own pinned tools through the same index
             policy = policy_of(plan.strategy, upstream=self._endpoint, also=own_pins(python))
             with serving(policy, log=log, environment=self._host) as index:
-                yield index, []
+                yield index.url, []
             return
         port, regenerates = free_port(), plan.strategy.regenerate
         # the test step installs cibuildwheel's virtualenv in the container, through the same index

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 from packaging.utils import (
@@ -38,9 +39,32 @@ def policy_of(strategy: Strategy, *, upstream: str, also: tuple[str, ...] = ()) 
     return Policy(upstream=upstream, cutoff=cutoff, newer=strategy.newer, also=also, only=strategy.only)
 
 
+class ServedIndex:
+    """A view that is being served on this host's loopback, and on whatever other listening socket it is given."""
+
+    def __init__(self, server: ThreadingHTTPServer) -> None:
+        self._server, self._others = server, list[ThreadingHTTPServer]()
+        self.port = int(server.server_port)
+        self.url = f"http://127.0.0.1:{self.port}/simple/"
+
+    def serve_on(self, listening: socket.socket) -> None:
+        """Serve on another socket too, such as one that listens in a jail's own network."""
+        other = ThreadingHTTPServer(("127.0.0.1", self.port), self._server.RequestHandlerClass, bind_and_activate=False)
+        other.socket.close()
+        other.socket, other.daemon_threads = listening, True
+        self._others.append(other)
+        threading.Thread(target=other.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+
+    def close(self) -> None:
+        """End serving everywhere."""
+        for server in (self._server, *self._others):
+            server.shutdown()
+            server.server_close()
+
+
 @contextmanager
-def serving(policy: Policy, *, log: Path, environment: Mapping[str, str]) -> Iterator[str]:
-    """Serve the view on this host and yield the URL of its simple index; what it gives out is appended to `log`."""
+def serving(policy: Policy, *, log: Path, environment: Mapping[str, str], relays: bool = False) -> Iterator[ServedIndex]:
+    """Serve the view on this host; what it gives out is appended to `log`. `relays`: see `index_view.make_server`."""
     lock = threading.Lock()
 
     def note(line: str) -> None:
@@ -48,14 +72,14 @@ def serving(policy: Policy, *, log: Path, environment: Mapping[str, str]) -> Ite
             file.write(f"{line}\n")
 
     stated = environment.get("SSL_CERT_FILE") or environment.get("PIP_CERT") or environment.get("REQUESTS_CA_BUNDLE")
-    server = make_server(policy, 0, note, stated or DEFAULT_CA_BUNDLE_PATH)
+    server = make_server(policy, 0, note, stated or DEFAULT_CA_BUNDLE_PATH, relays)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
+    index = ServedIndex(server)
     try:
-        yield f"http://127.0.0.1:{server.server_port}/simple/"
+        yield index
     finally:
-        server.shutdown()
-        server.server_close()
+        index.close()
         thread.join()
 
 

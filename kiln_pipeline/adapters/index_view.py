@@ -13,6 +13,7 @@ import html
 import json
 import os
 import re
+import shutil
 import ssl
 import sys
 import threading
@@ -120,6 +121,10 @@ class Upstream:
             file["url"] = urllib.parse.urljoin(where, file["url"])
         return page
 
+    def open(self, url: str) -> Any:
+        """Open a file of a page. Raises `OSError`."""
+        return self._opener.open(urllib.request.Request(url), timeout=60)  # noqa: S310 (as upstream's page has it)
+
     def _answer(self, request: urllib.request.Request) -> "tuple[bytes, str] | None":
         """Return the body and its final URL, or None for 404; waits and tries again where that may help."""
         for wait in (1, 2, 4, None):
@@ -136,8 +141,13 @@ class Upstream:
         return None
 
 
-def make_server(policy: Policy, port: int, log: Callable[[str], None], certificates: str = "") -> ThreadingHTTPServer:
-    """Return a server on the loopback that listens already; `port` 0 takes any. It serves below ``/simple/``."""
+def make_server(
+    policy: Policy, port: int, log: Callable[[str], None], certificates: str = "", relays: bool = False
+) -> ThreadingHTTPServer:
+    """Return a server on the loopback that listens already; `port` 0 takes any. It serves below ``/simple/``.
+
+    With `relays` it hands out the files itself: for a build that can reach nothing else.
+    """
     upstream = Upstream(policy.upstream, certificates)
 
     class Handler(BaseHTTPRequestHandler):
@@ -182,7 +192,27 @@ def make_server(policy: Policy, port: int, log: Callable[[str], None], certifica
                 return
             if not suffix and self.command == "GET":
                 log(f"kiln: index: {wanted} sha256={found[0].get('hashes', {}).get('sha256', '')}")
-            self._answer(302, b"", {"Location": found[0]["url"] + suffix})
+            if relays:
+                self._relay(found[0]["url"] + suffix)
+            else:
+                self._answer(302, b"", {"Location": found[0]["url"] + suffix})
+
+        def _relay(self, url: str) -> None:
+            try:
+                answer = upstream.open(url)
+            except urllib.error.HTTPError as error:
+                if error.code not in (404, 410):
+                    raise
+                self._answer(404, b"")
+                return
+            with answer:
+                self.send_response(200)
+                length = answer.headers.get("Content-Length")
+                self.send_header(*(("Content-Length", length) if length else ("Connection", "close")))
+                self.send_header("Content-Type", "application/octet-stream")
+                self.end_headers()
+                if self.command == "GET":
+                    shutil.copyfileobj(answer, self.wfile)
 
         def _answer(self, status: int, body: bytes, headers: "dict[str, str] | None" = None) -> None:
             self.send_response(status)

@@ -21,6 +21,7 @@ print(json.dumps({
     "free_threaded": bool(sysconfig.get_config_var("Py_GIL_DISABLED")),
     "machine": os.uname().machine,
     "release": sys.version_info.releaselevel,
+    "prefix": sys.base_prefix,
     "headers": os.path.isfile(os.path.join(sysconfig.get_paths()["include"], "Python.h")),
 }))
 """
@@ -36,6 +37,8 @@ class Interpreter:
     version: str
     """Full, for example ``3.11.7``."""
     path: Path
+    prefix: Path
+    """The folder of its own installation: what a build that uses it reads."""
     has_headers: bool
     """Whether ``Python.h`` is installed."""
 
@@ -81,5 +84,6 @@ def _ask(path: Path) -> Interpreter | None:
         tag=PythonTag(implementation="cp", major=major, minor=minor, free_threaded=facts["free_threaded"]),
         version=".".join(map(str, facts["version"])),
         path=path,
+        prefix=Path(facts["prefix"]),
         has_headers=facts["headers"],
     )

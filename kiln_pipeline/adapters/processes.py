@@ -99,18 +99,19 @@ def run_logged(
     max_log: int | None = None,
     watch: Callable[[], str] | None = None,
     pass_fds: Sequence[int] = (),
+    shown: Sequence[str | Path] | None = None,
     children: Children | None = None,
 ) -> int:
     """Run a command, append everything it prints to `log`, and return its exit status (negative: killed by that signal).
 
     `timeout` is in seconds; `max_log` is how many bytes the log may have, and bounds it while the child runs; `watch` is asked
-    every two seconds, and what it answers is a reason to stop. Raises `ProcessStopped`, `BuildCancelled` when `children` are
-    cancelled meanwhile, or `BuildError` when there is no such program. Whatever happens, the child's whole process group is gone
-    when this returns or raises.
+    every two seconds, and what it answers is a reason to stop; the log shows `shown` as the command, if it is given. Raises
+    `ProcessStopped`, `BuildCancelled` when `children` are cancelled meanwhile, or `BuildError` when there is no such program.
+    Whatever happens, the child's whole process group is gone when this returns or raises.
     """
     words = [str(word) for word in command]
     with log.open("ab", buffering=0) as output:
-        output.write(f"kiln: $ {shlex.join(words)}\n".encode())
+        output.write(f"kiln: $ {shlex.join(map(str, shown or words))}\n".encode())
         reading, writing = os.pipe()
         try:
             child = subprocess.Popen(

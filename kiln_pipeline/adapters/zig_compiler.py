@@ -22,7 +22,7 @@ _DROPPED = re.compile(
 _DROPPED_WITH_VALUE = {"-Xlinker", "-target", "--target", "-arch"}
 _OPTIMISED = re.compile(r"-O(?:[123sz])")
 _COMPILES_ONLY = {"-c", "-S", "-E", "-M", "-MM"}
-_CXX_SUFFIXES = (".cpp", ".cc", ".cxx", ".c++", ".C")
+CXX_SUFFIXES = (".cpp", ".cc", ".cxx", ".c++", ".C")
 _ANSWERED = re.compile(r"-print-(?:file-name|prog-name)=(.+)")
 
 
@@ -51,7 +51,7 @@ def language_of(command: str, arguments: Sequence[str]) -> str:
 
     An old setuptools compiles them with CC, and ``zig cc`` would do so without the headers of the C++ library.
     """
-    return "c++" if any(word.endswith(_CXX_SUFFIXES) and not word.startswith("-") for word in arguments) else command
+    return "c++" if any(word.endswith(CXX_SUFFIXES) and not word.startswith("-") for word in arguments) else command
 
 
 def main(arguments: Sequence[str]) -> None:

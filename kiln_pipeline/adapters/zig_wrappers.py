@@ -1,6 +1,7 @@
 """The folder of compiler commands and the environment that make a build use zig and nothing of this host. Runs nothing."""
 
 import shlex
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -15,7 +16,8 @@ _PLAIN = ("ar", "ranlib")
 def write_wrappers(folder: Path, *, python: Path, zig: Path, target: str, source: Path) -> None:
     """Write ``cc``, ``c++``, ``ar`` and their other usual names into `folder`, so that none leads to the host's."""
     folder.mkdir()
-    script = str(Path(zig_compiler.__file__))
+    script = str(folder / "zig_compiler.py")  # a copy, since a jailed build sees nothing of kiln's own folder
+    shutil.copyfile(zig_compiler.__file__, script)
     for names, language in ((_C, "cc"), (_CXX, "c++")):
         words = [str(python), "-I", "-S", script, str(zig), language, target, str(source)]
         for name in names:

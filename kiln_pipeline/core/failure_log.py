@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 from kiln_pipeline.core.build_plan import Failure
 from kiln_pipeline.core.failure_rules import RULES, Rule
@@ -9,15 +10,23 @@ from kiln_pipeline.core.failures import FailureClass
 
 _NOISE = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|^\d{4}-\d\d-\d\dT[\d:.]+Z (?:##\[\w+\])?|\r", re.MULTILINE)
 _PROOF_LENGTH = 300
+_SEALED_HINT = (
+    "the build reached for the network, and has nothing but the index: patch in what it fetches, or let the recipe say"
+    " network = true in [build]"
+)
 
 
-def classify(log: str) -> Failure:
+def classify(log: str, *, sealed: bool = False) -> Failure:
     """Return why a failed build failed, from everything its tools printed.
 
     Terminal colours and time stamps at line starts are disregarded. The proof is one line, at most 300 characters; when no
-    rule matches, the class is ``unknown`` and the proof is the last line.
+    rule matches, the class is ``unknown`` and the proof is the last line. A build that was `sealed` from the network had none
+    that could fail: what looks like it is what the build may not do.
     """
-    return _classified(log, RULES)
+    failure = _classified(log, RULES)
+    if sealed and failure.failure_class == FailureClass.NETWORK and not failure.proof.startswith("kiln: index: "):
+        return replace(failure, failure_class=FailureClass.FORBIDDEN, hint=_SEALED_HINT)
+    return failure
 
 
 def classify_package(log: str) -> Failure:

@@ -111,6 +111,13 @@ _SPECIFIC = (
         r"error: lvalue required as left operand of assignment\n.*(?:Py_|__Pyx_|PyObject)",
     ),
     _rule(
+        FailureClass.FORBIDDEN,
+        "the build wants a file of the host, or to write outside its own folder: patch that out, or build it in a container",
+        r"PermissionError: \[Errno (?:1|13)\] ",
+        r"OSError: \[Errno 30\] Read-only file system",
+        r": cannot (?:create|open) \S+: Permission denied",
+    ),
+    _rule(
         FailureClass.PYTHON2_SYNTAX,
         "the sources are Python 2 only: leave these versions out of the recipe",
         r"SyntaxError: Missing parentheses in call to '(?:print|exec)'",
@@ -159,6 +166,8 @@ _SPECIFIC = (
         r"Temporary failure (?:in name resolution|resolving)",
         r"Could not resolve (?:host|')",
         r"Network is unreachable",
+        r"Name or service not known",
+        r"nodename nor servname provided",
         r"(?:50[0234]|429) (?:Server|Client) Error",
         r"^ERROR: .*Read timed out",
         r"^E: Failed to fetch ",

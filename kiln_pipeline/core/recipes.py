@@ -49,8 +49,8 @@ class BuildSettings:
     """When build requirements are of: ``as-of`` (the release's date), ``latest``, or a day such as ``2023-06-01``."""
     ladder: tuple[Rung, ...] = ()
     """The ways of building that are tried in order; empty: the default of `core.strategies.strategies_for`."""
-    network: bool = True
-    """Whether the build may reach more than the index of its build requirements."""
+    network: bool | None = None
+    """Whether the build may reach more than the index of its build requirements; None: the builder's own default."""
     limits: Limits = field(default_factory=Limits)
 
 

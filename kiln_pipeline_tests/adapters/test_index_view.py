@@ -97,7 +97,8 @@ def download(index: str, folder: Path) -> str:
 def test_pip_gets_the_version_of_the_date_and_the_log_the_file(tmp_path: Path, upstream: LoopbackUpstream) -> None:
     """The day of 2.0.1: later versions are not there, and what pip took stands in the log with its hash."""
     log = tmp_path / "log"
-    with serving(Policy(upstream=upstream.url, cutoff=UPLOADED), log=log, environment={}) as index:
+    with serving(Policy(upstream=upstream.url, cutoff=UPLOADED), log=log, environment={}) as served:
+        index = served.url
         assert download(index, tmp_path / "to") == SDIST
     assert given_out(log.read_text()) == (
         ("markupsafe==2.0.1", "594c67807fb16238b30c44bdf74f36c02cdf22d1c8cda91ef8a0ed8dabf5620a"),
@@ -107,7 +108,8 @@ def test_pip_gets_the_version_of_the_date_and_the_log_the_file(tmp_path: Path, u
 def test_before_the_first_file_there_is_nothing(tmp_path: Path, upstream: LoopbackUpstream) -> None:
     """The page is there, empty, and the log says why pip found nothing; an unknown project is a 404."""
     log = tmp_path / "log"
-    with serving(Policy(upstream=upstream.url, cutoff="2001-01-01T00:00:00Z"), log=log, environment={}) as index:
+    with serving(Policy(upstream=upstream.url, cutoff="2001-01-01T00:00:00Z"), log=log, environment={}) as served:
+        index = served.url
         assert b"<a " not in urllib.request.urlopen(f"{index}MarkupSafe/").read()
         assert status(f"{index}no-such/") == 404
         assert status(f"{index.replace('simple', 'files')}markupsafe/{SDIST}") == 404
@@ -119,7 +121,8 @@ def test_an_upstream_that_does_not_answer_is_named(tmp_path: Path, upstream: Loo
     """The build fails with a line that the classes of failures know as network trouble."""
     upstream.fault("markupsafe", fault)
     log = tmp_path / "log"
-    with serving(Policy(upstream=upstream.url), log=log, environment={}) as index:
+    with serving(Policy(upstream=upstream.url), log=log, environment={}) as served:
+        index = served.url
         assert status(f"{index}markupsafe/") == 503
     assert log.read_text().startswith("kiln: index: upstream did not answer for markupsafe: ")
 
@@ -160,7 +163,8 @@ def test_the_containers_command_returns_when_the_view_answers(tmp_path: Path, up
 def test_a_port_that_is_taken_is_the_engines_fault(tmp_path: Path, upstream: LoopbackUpstream) -> None:
     """Where containers share the host's network, two builds can draw the same port: tried again soon, no rung higher."""
     policy = Policy(upstream=upstream.url)
-    with serving(policy, log=tmp_path / "log", environment={}) as index:
+    with serving(policy, log=tmp_path / "log", environment={}) as served:
+        index = served.url
         command = container_command(policy, int(index.split(":")[2].split("/")[0]))
         environment = {"PATH": f"{Path(sys.executable).parent}:{os.defpath}"}
         command = command.replace("/tmp/kiln", str(tmp_path / "kiln"))

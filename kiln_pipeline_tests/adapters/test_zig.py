@@ -29,7 +29,11 @@ from kiln_pipeline_tests.builds import MARKUPSAFE, PYYAML, SDISTS, plan_for_file
 MACHINE = platform.machine()
 HERE = f"cp{sys.version_info[0]}{sys.version_info[1]}-manylinux_{MACHINE}"
 CP399 = Interpreter(
-    tag=PythonTag(implementation="cp", major=3, minor=99), version="3.99.0", path=Path("/usr/bin/python3.99"), has_headers=False
+    tag=PythonTag(implementation="cp", major=3, minor=99),
+    version="3.99.0",
+    path=Path("/usr/bin/python3.99"),
+    prefix=Path("/usr"),
+    has_headers=False,
 )
 
 pytestmark = pytest.mark.skipif(

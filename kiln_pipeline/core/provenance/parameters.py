@@ -97,7 +97,7 @@ def _read_settings(table: Table) -> BuildSettings:
         system_packages=MappingProxyType({manager: packages.texts(manager) for manager in packages.plain()}),
         time_travel=table.text("time_travel") if travels else "latest",
         ladder=_read_ladder(table) if travels else (),
-        network=table.flag("network") if "network" in table.plain() else True,
+        network=table.flag("network") if table.plain().get("network") is not None else None,
         limits=_read_limits(table) if "limits" in table.plain() else Limits(),
     )
 

@@ -1,0 +1,110 @@
+"""Releases whose setup.py means harm, and sdists that are none: what each does, and the name that its failure must have.
+
+Everything is made here, so that no archive that does harm lies in the repository. The tests of both builders run the whole set.
+"""
+
+import io
+import tarfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kiln_pipeline.core.limits import Limits
+
+PKG_INFO = b"Metadata-Version: 2.1\nName: demo\nVersion: 1.0\n"
+_MIB = 1024**2
+_SETUP = "from setuptools import setup\nsetup(name='demo', version='1.0')\n"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HostileSetup:
+    """A setup.py, and how a build of it ends. ``{mark}`` in the code is a path outside of the build's folder."""
+
+    code: str
+    failure: str
+    proof: str
+    """A regular expression that the proof matches."""
+    limits: Limits = field(default_factory=lambda: Limits(time=240))
+    container: str | None = ""
+    """The class in a container, where that is another one; None: the container is its whole world, and it ends as it likes."""
+
+
+SETUPS: Mapping[str, HostileSetup] = {
+    "forks and never ends": HostileSetup(
+        code="import os, time\nfor _ in range(20):\n    os.fork() or time.sleep(3600)\ntime.sleep(3600)\n",
+        failure="timeout",
+        proof="kiln: stopped after 60 seconds",
+        limits=Limits(time=60),
+    ),
+    "fork bomb": HostileSetup(
+        code="import os, time\nwhile True:\n    os.fork()\n    time.sleep(0.01)\n",
+        failure="over-limit",
+        proof="kiln: stopped with more than 200 processes",
+        limits=Limits(time=240, processes=200),
+        container=None,  # where the engine has no control groups, nothing bounds it but its time
+    ),
+    "daemon": HostileSetup(
+        code=(
+            "import os, sys, time\n"
+            "if os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0:\n"
+            "        os.execv(sys.executable, [sys.executable, '-c', 'import time; time.sleep(3599)'])\n    os._exit(0)\n"
+            "time.sleep(0.5)\nraise RuntimeError('left a daemon behind')\n"
+        ),
+        failure="setup-exception",
+        proof="left a daemon behind",
+    ),
+    "writes outside": HostileSetup(
+        code="open({mark!r}, 'w').write('harm')\n", failure="forbidden", proof="PermissionError", container=None
+    ),
+    "reads the keys": HostileSetup(
+        code="import pathlib\nraise RuntimeError(pathlib.Path({mark!r}).read_text())\n",
+        failure="forbidden",
+        proof="PermissionError",
+        container="setup-exception",
+    ),
+    "deletes its folder": HostileSetup(
+        code=f"import os, shutil\nshutil.rmtree(os.getcwd())\n{_SETUP}", failure="setup-exception", proof="FileNotFoundError"
+    ),
+    "opens the network": HostileSetup(
+        code="import socket\nsocket.create_connection(('192.0.2.1', 80), timeout=5)\n",
+        failure="forbidden",
+        proof="Network is unreachable",
+        container=None,
+    ),
+    "prints ten gigabytes": HostileSetup(
+        code="import os\nwhile True:\n    os.write(1, b'x' * 65535 + b'\\n')\n",
+        failure="over-limit",
+        proof="kiln: stopped after 4194304 bytes of log",
+        limits=Limits(time=240, log=4 * _MIB),
+    ),
+    "fills the disk": HostileSetup(
+        code="with open('big', 'wb') as file:\n    while True:\n        file.write(bytes(1 << 20))\n",
+        failure="over-limit",
+        proof="File too large",
+        limits=Limits(time=240, file_size=256 * _MIB),
+    ),
+    "fills the disk with many files": HostileSetup(
+        code="import itertools, os\nfor n in itertools.count():\n    open(f'f{{n}}', 'wb').write(bytes(1 << 24))\n",
+        failure="over-limit",
+        proof="kiln: stopped with more than 1073741824 bytes in its folder",
+        limits=Limits(time=240, disk=1024 * _MIB),
+        container=None,
+    ),
+    "eats the memory": HostileSetup(
+        code="hoard = []\nwhile True:\n    hoard.append(bytearray(1 << 24))\n",
+        failure="out-of-memory",
+        proof="MemoryError",
+        limits=Limits(time=240, memory=1024 * _MIB),
+    ),
+}
+
+
+def sdist_of(folder: Path, setup: str) -> Path:
+    """Return ``demo-1.0.tar.gz`` with that setup.py."""
+    path = folder / "demo-1.0.tar.gz"
+    with tarfile.open(path, "w:gz") as tar:
+        for name, content in (("PKG-INFO", PKG_INFO), ("setup.py", setup.encode())):
+            info = tarfile.TarInfo(f"demo-1.0/{name}")
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return path
