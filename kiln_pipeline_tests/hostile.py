@@ -33,13 +33,13 @@ SETUPS: Mapping[str, HostileSetup] = {
     "forks and never ends": HostileSetup(
         code="import os, time\nfor _ in range(20):\n    os.fork() or time.sleep(3600)\ntime.sleep(3600)\n",
         failure="timeout",
-        proof="kiln: stopped after 60 seconds",
+        proof=r"kiln: stopped after [\d.]+ seconds",
         limits=Limits(time=60),
     ),
     "fork bomb": HostileSetup(
         code="import os, time\nwhile True:\n    os.fork()\n    time.sleep(0.01)\n",
         failure="over-limit",
-        proof="kiln: stopped with more than 200 processes",
+        proof="kiln: stopped with more than 200 processes|Resource temporarily unavailable",
         limits=Limits(time=240, processes=200),
         container=None,  # where the engine has no control groups, nothing bounds it but its time
     ),
@@ -63,7 +63,9 @@ SETUPS: Mapping[str, HostileSetup] = {
         container="setup-exception",
     ),
     "deletes its folder": HostileSetup(
-        code=f"import os, shutil\nshutil.rmtree(os.getcwd())\n{_SETUP}", failure="setup-exception", proof="FileNotFoundError"
+        code=f"import os, shutil\nshutil.rmtree(os.getcwd())\n{_SETUP}",
+        failure="setup-exception",
+        proof="No such file or directory",
     ),
     "opens the network": HostileSetup(
         code="import socket\nsocket.create_connection(('192.0.2.1', 80), timeout=5)\n",

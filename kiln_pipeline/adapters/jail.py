@@ -19,7 +19,7 @@ from pathlib import Path
 from kiln_pipeline.adapters import jail_init
 from kiln_pipeline.adapters.index_bounds import ServedIndex
 from kiln_pipeline.adapters.processes import Children, run_logged
-from kiln_pipeline.core.limits import EACH, FOLDER, NAMES, NOT_ENFORCED, TOGETHER, Limits
+from kiln_pipeline.core.limits import COUNTED, EACH, FOLDER, NAMES, NOT_ENFORCED, TOGETHER, Limits
 
 _READ = (
     "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/usr", "/opt", "/nix/store", "/proc", "/dev/zero", "/dev/full",
@@ -149,7 +149,7 @@ class Jail:
             "cpus": NOT_ENFORCED,
             "time": TOGETHER,
             "log": TOGETHER,
-            "processes": TOGETHER if jailed else NOT_ENFORCED,
+            "processes": TOGETHER if self._namespaces or (jailed and os.getuid()) else COUNTED if jailed else NOT_ENFORCED,
             "disk": FOLDER if jailed else NOT_ENFORCED,
             "files": f"its own folder and the system's programs (Landlock, ABI {self._landlock})"
             if self._landlock >= 2

@@ -22,6 +22,7 @@ import socket
 import struct
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any, NoReturn
 
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -34,7 +35,7 @@ EXECUTE, WRITE_FILE, READ_FILE, READ_DIR, REFER, TRUNCATE = 1, 1 << 1, 1 << 2, 1
 ABI_1 = (1 << 13) - 1
 CONNECT_TCP = 1 << 1
 FAILED = 125
-POLL = 0.1
+POLL = 0.05
 
 
 def call(result: int, what: str) -> int:
@@ -61,10 +62,15 @@ def mount(source: bytes, target: bytes, kind: "bytes | None", flags: int, data: 
     call(LIBC.mount(source, target, kind, ctypes.c_ulong(flags), data), f"mount {target.decode()}")
 
 
-def furnish(sealed: bool, port: int) -> "socket.socket | None":
-    """Give the namespaces their own /proc, shared memory and loopback; return a socket that listens on its `port`."""
+def furnish(sealed: bool, port: int, most: int) -> "socket.socket | None":
+    """Give the namespaces their own /proc, shared memory and loopback; return a socket that listens on its `port`.
+
+    From Linux 6.14 on a process namespace has its own highest process number: no fork gets past it, however fast they come.
+    """
     mount(b"none", b"/", None, MS_REC | MS_PRIVATE)
     mount(b"proc", b"/proc", b"proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    with contextlib.suppress(OSError), open("/proc/sys/kernel/pid_max", "w") as file:
+        file.write(str(max(most + 64, 301)))
     if os.path.isdir("/dev/shm"):  # noqa: S108 (its own from here on)
         mount(b"tmpfs", b"/dev/shm", b"tmpfs", MS_NOSUID | MS_NODEV, b"size=256m")
     if not sealed:
@@ -99,17 +105,31 @@ def restrict(read: "list[str]", write: "list[str]", *, abi: int, port: int) -> N
 
 
 def limit(limits: "dict[str, int]") -> None:
+    """Limit this process and all that it starts. The number of processes is the user's own, who may have others: never root's."""
     kinds = {"memory": resource.RLIMIT_DATA, "file_size": resource.RLIMIT_FSIZE, "cpu_time": resource.RLIMIT_CPU}
     for name, kind in kinds.items():
         hard = resource.getrlimit(kind)[1]
         value = limits[name] if hard == resource.RLIM_INFINITY else min(limits[name], hard)
         resource.setrlimit(kind, (value, value))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if os.getuid():
+        hard = resource.getrlimit(resource.RLIMIT_NPROC)[1]
+        wanted = limits["processes"] + sum(threads_of(os.getuid()))
+        value = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NPROC, (value, value))
+
+
+def threads_of(uid: int) -> "Iterator[int]":
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            if os.stat(f"/proc/{name}").st_uid == uid:
+                yield len(os.listdir(f"/proc/{name}/task"))
 
 
 def become(command: "list[str]", spec: "dict[str, Any]", abi: int) -> NoReturn:
     """Become the build's command, with nothing more than it may have."""
     try:
+        os.setsid()  # where sessions share the processor evenly, a crowd of processes does not starve the one that ends it
         limit(spec["limits"])
         prctl(NO_NEW_PRIVS, 1)
         if abi >= 2:
@@ -144,6 +164,13 @@ def descendants() -> "list[int]":
     return found
 
 
+def processes() -> int:
+    """Return how many processes there are beneath this one."""
+    if os.getpid() == 1:
+        return sum(map(str.isdigit, os.listdir("/proc"))) - 1
+    return len(descendants())
+
+
 def end_all() -> None:
     """End every process beneath this one: all are held first, so that none starts another meanwhile."""
     for number in (signal.SIGSTOP, signal.SIGKILL):
@@ -176,7 +203,7 @@ def attend(child: int, most: int) -> int:
         if pid:
             continue
         if time.monotonic() > counted + POLL:
-            if len(descendants()) > most:
+            if processes() > most:
                 print(f"\nkiln: stopped with more than {most} processes", file=sys.stderr, flush=True)
                 return FAILED
             counted = time.monotonic()
@@ -197,7 +224,7 @@ def inside(spec: "dict[str, Any]", command: "list[str]") -> int:
     try:
         if spec["namespaces"]:
             prctl(PDEATHSIG, signal.SIGKILL)
-            listening = furnish(spec["sealed"], spec["port"])
+            listening = furnish(spec["sealed"], spec["port"], spec["limits"]["processes"])
         else:
             prctl(PDEATHSIG, signal.SIGTERM)
             prctl(CHILD_SUBREAPER, 1)
@@ -215,7 +242,8 @@ def inside(spec: "dict[str, Any]", command: "list[str]") -> int:
         print(f"kiln: jail: {error}", file=sys.stderr, flush=True)
         return FAILED
     finally:
-        end_all()
+        if not spec["namespaces"]:  # else the end of process 1 is the end of all, at once, whatever they start meanwhile
+            end_all()
 
 
 def main(argument: str, command: "list[str]") -> int:
@@ -237,8 +265,9 @@ def main(argument: str, command: "list[str]") -> int:
     try:
         return os.waitstatus_to_exitcode(os.waitpid(first, 0)[1])
     finally:
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError, ChildProcessError):
             os.kill(first, signal.SIGKILL)  # and with process 1 ends its whole namespace
+            os.waitpid(first, 0)
 
 
 def inside_safely(spec: "dict[str, Any]", command: "list[str]") -> int:

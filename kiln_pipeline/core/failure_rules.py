@@ -38,6 +38,7 @@ _HOST = (
         r"^kiln: stopped (?:after \d+ bytes of log|with )",
         r"File size limit exceeded",
         r"File too large",
+        r"BlockingIOError: \[Errno 11\] Resource temporarily unavailable",
         r"signal(?:\.Signals)?[ .]*(?:25\b|SIGXFSZ)",
     ),
     _rule(FailureClass.OUT_OF_DISK, "free disk space on the build host", r"No space left on device"),

@@ -38,7 +38,8 @@ class Limits:
 LOWEST = Limits(memory=256 * _MIB, cpus=0, time=10, cpu_time=10, processes=16, file_size=16 * _MIB, disk=64 * _MIB, log=64 * 1024)
 """Below these not even the tools of a build run."""
 
-TOGETHER, EACH, FOLDER, NOT_ENFORCED = "all processes together", "each process", "its folder, measured", "not enforced"
+TOGETHER, EACH = "all processes together", "each process"
+FOLDER, COUNTED, NOT_ENFORCED = "its folder, measured", "counted, many times a second", "not enforced"
 """How a limit was held, as statements say it."""
 
 NAMES = tuple(field.name for field in fields(Limits))
