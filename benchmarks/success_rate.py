@@ -69,7 +69,7 @@ FLOORS = Floors(glibc=(2, 99))
 """How old a system a wheel must run on is the container image's doing, and not measured here."""
 GOAL = 2.0
 LOAD = """
-import ctypes, importlib, importlib.util, os, sys
+import ctypes, importlib, importlib.machinery, os, sys
 folder, *names = sys.argv[1:]
 sys.path.insert(0, folder)
 own = {name.partition(".")[0] for name in os.listdir(folder)}

@@ -16,14 +16,17 @@ from pathlib import Path
 
 from packaging.utils import canonicalize_name
 
-from kiln_pipeline.adapters import repair_notes
+from kiln_pipeline.adapters import load_check, repair_notes
 from kiln_pipeline.adapters.build_tags import add_build_tag
 from kiln_pipeline.adapters.cibuildwheel_config import (
+    CHECK_IN_CONTAINER,
     CONSTRAINTS_IN_CONTAINER,
     NOTES_IN_CONTAINER,
+    PROJECT_IN_CONTAINER,
     build_environment,
     config_text,
     engine_setting,
+    put_before,
 )
 from kiln_pipeline.adapters.cibuildwheel_image import stated_image, variable
 from kiln_pipeline.adapters.compiler_cache import CacheUse, CompilerCache
@@ -45,6 +48,7 @@ from kiln_pipeline.adapters.patches import PatchRefused, apply_patches, patch_re
 from kiln_pipeline.adapters.processes import Children, ProcessStopped, capture, passed_through, run_logged
 from kiln_pipeline.adapters.running_builds import RunningBuilds
 from kiln_pipeline.adapters.sdist_archive import BadSdist, bad_sdist, unpack_sdist
+from kiln_pipeline.adapters.source_mends import compiler_flags, header_material, mend_source, mends_source
 from kiln_pipeline.adapters.tool_environments import ToolEnvironments
 from kiln_pipeline.core.build_plan import BuildPlan, BuildResult, Failure, Material
 from kiln_pipeline.core.failure_log import classify
@@ -164,6 +168,7 @@ class CibuildwheelBuilder:
         try:
             source = self._unpack(plan, sdist, work)
             apply_patches(source, plan.settings.patches, mtime=plan.source_date_epoch, log=log)
+            mend_source(source, plan, log=log)
         except BadSdist as error:
             return BuildResult(builder=self.name, failure=bad_sdist(error))
         except PatchRefused as error:
@@ -172,14 +177,14 @@ class CibuildwheelBuilder:
         image, cache = self._image(plan, python), CacheUse()
         if plan.caches and image is not None:
             cache = self._compiler_cache(plan, image, log)
-        regeneration = plan_regeneration(source, plan.identifier.python)
+        regeneration = plan_regeneration(source, plan.identifier.python, old_c_api=plan.strategy.old_c_api)
         options = ("--only", str(plan.identifier), "--output-dir", "{work}/out", "--config-file", "{work}/cibuildwheel.toml")
-        touched = plan.strategy.regenerate or plan.settings.patches
+        touched = plan.strategy.regenerate or plan.settings.patches or mends_source(plan)
         packed = sdist.name.endswith(".tar.gz") and not touched  # anything else is handed over unpacked
         package, folder = (str(sdist.absolute()), work) if packed else (".", source)
         command = [python, "-m", "cibuildwheel", *(word.replace("{work}", str(work)) for word in options), package]
         with self._index(plan, regeneration, python, log) as (index, first):
-            environment = self._write_configuration(plan, version, work, index, first, cache)
+            environment = self._write_configuration(plan, version, work, source, index, first, cache)
             ready = self._regenerated_on_host(plan, regeneration, source, log)
             failure = self._run(command, plan, log, folder, image, cache) if ready else classify(_read(log))
         text = _read(log)
@@ -197,6 +202,7 @@ class CibuildwheelBuilder:
             failure=failure,
             materials=(
                 Material(name=f"cibuildwheel=={version}", kind="tool"),
+                *header_material(plan),
                 *cache.materials,
                 *([image.material] if image is not None else []),
                 *materials_in(text),
@@ -271,7 +277,7 @@ class CibuildwheelBuilder:
             return CacheUse()
 
     def _write_configuration(
-        self, plan: BuildPlan, version: str, work: Path, index: str, first: list[str], cache: CacheUse
+        self, plan: BuildPlan, version: str, work: Path, source: Path, index: str, first: list[str], cache: CacheUse
     ) -> dict[str, str]:
         in_container = plan.identifier.platform.family != "macosx"
         constraints = work / "constraints.txt"
@@ -279,18 +285,23 @@ class CibuildwheelBuilder:
         path = CONSTRAINTS_IN_CONTAINER if in_container else str(constraints)
         notes = Path(repair_notes.__file__)
         environment = {**cache.environment, **build_environment(plan, endpoint=index, constraints_file=path)}
+        flags = compiler_flags(plan, PROJECT_IN_CONTAINER if in_container else str(source))
+        check = Path(load_check.__file__)
+        programs = [place(notes, NOTES_IN_CONTAINER), place(check, CHECK_IN_CONTAINER)]
         text = config_text(
             plan,
             version=version,
             environment=environment,
             constraints_in_container=in_container,
-            first=[*first, place(notes, NOTES_IN_CONTAINER)] if in_container else first,
+            first=[*first, *programs] if in_container else first,
             repair_notes=NOTES_IN_CONTAINER if in_container else str(notes),
             path=cache.path,
             untested=self._cannot_run(plan.identifier),
+            flags=flags,
+            load_check=CHECK_IN_CONTAINER if in_container else str(check),
         )
         (work / "cibuildwheel.toml").write_text(text, encoding="utf-8")
-        return {**environment, "PATH": f"{cache.path}:$PATH"} if cache.path else environment
+        return {**environment, **put_before(path=cache.path, flags=flags)}
 
     def _run(
         self, command: list[str | Path], plan: BuildPlan, log: Path, folder: Path, image: Image | None, cache: CacheUse

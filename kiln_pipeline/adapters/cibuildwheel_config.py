@@ -13,6 +13,9 @@ from kiln_pipeline.core.build_plan import BuildPlan
 
 CONSTRAINTS_IN_CONTAINER = "/tmp/kiln-constraints.txt"  # noqa: S108 (a path in a container that nobody shares)
 NOTES_IN_CONTAINER = "/tmp/kiln-repair-notes.py"  # noqa: S108 (likewise)
+CHECK_IN_CONTAINER = "/tmp/kiln-load-check.py"  # noqa: S108 (likewise)
+PROJECT_IN_CONTAINER = "/project"
+"""Where cibuildwheel copies the project."""
 
 _INSTALL = {
     "dnf": "dnf install -y {packages}",
@@ -51,13 +54,16 @@ def config_text(
     path: str = "",
     untested: bool = False,
     repair_notes: str,
+    load_check: str,
+    flags: str = "",
 ) -> str:
     """Return the TOML file for ``--config-file``: the recipe's table, and overrides for every build with kiln's additions.
 
-    `first` are shell commands that run before all others, `path` a folder that comes first in ``PATH``. `repair_notes` is the
-    path of that program (`adapters.repair_notes`) where the build runs: it is called around the repair step, unless the recipe
-    has none. `untested` leaves the recipe's tests out, where the host cannot run what it builds. The verbosity is the lowest at
-    which the frontend of cibuildwheel `version` names the build requirements that it installs.
+    `first` are shell commands that run before all others, `path` a folder that comes first in ``PATH``, `flags` a compiler's,
+    before those that the recipe sets; with flags, every module must load. `repair_notes` and `load_check` are the paths of those
+    programs (`adapters.repair_notes`, `adapters.load_check`) where the build runs: they are called around the repair step, unless
+    the recipe has none. `untested` leaves the recipe's tests and the loading out, where the host cannot run what it builds. The
+    verbosity is the lowest at which the frontend of cibuildwheel `version` names the build requirements that it installs.
     """
     options: dict[str, object] = {"build-verbosity": 1 if version.startswith("2.") else 2, **plan.settings.cibuildwheel}
     if untested:
@@ -67,12 +73,18 @@ def config_text(
         "select": "*",
         "inherit": {"environment": "append", "before-all": "prepend", "before-build": "prepend"},
         "before-build": "python -V",
-        "environment": " ".join([*assigned, *([f'PATH="{path}:$PATH"'] if path else [])]),
+        "environment": " ".join(
+            [*assigned, *(f'{name}="{value}"' for name, value in put_before(path=path, flags=flags).items())]
+        ),
     }
     commands = [*first, *before_all(plan, constraints_in_container=constraints_in_container)]
     if commands:
         override["before-all"] = commands
-    noting = [] if _repairs_nothing(options) else _noted_repair(repair_notes)
+    noting = (
+        []
+        if _repairs_nothing(options)
+        else [*_noted_repair(repair_notes), *([] if untested else [_loaded(load_check, strict=bool(flags))])]
+    )
     overrides = [*cast(Sequence[object], options.pop("overrides", ())), override, *noting]
     return f"[tool.cibuildwheel]\n{_assignments(options)}overrides = {_value(overrides)}\n"
 
@@ -89,6 +101,12 @@ def _words(value: object) -> list[str]:
     return value.split() if isinstance(value, str) else list(cast(Sequence[str], value))
 
 
+def put_before(*, path: str, flags: str) -> dict[str, str]:
+    """Return the variables that put a folder before ``PATH`` and a compiler's flags before the recipe's, in shell syntax."""
+    variables = {"PATH": f"{path}:$PATH"} if path else {}
+    return variables | ({name: f"{flags} ${name}" for name in ("CFLAGS", "CXXFLAGS")} if flags else {})
+
+
 def _noted_repair(program: str) -> list[dict[str, object]]:
     """Return the overrides that put kiln's notes before and after the repair command, whichever that is."""
     notes = (("prepend", "before {wheel}"), ("append", "after {dest_dir}"))
@@ -100,6 +118,12 @@ def _noted_repair(program: str) -> list[dict[str, object]]:
         }
         for place, words in notes
     ]
+
+
+def _loaded(program: str, *, strict: bool) -> dict[str, object]:
+    """Return the override that loads the repaired wheel's modules, as the last part of the repair."""
+    words = f"python -I {shlex.quote(program)} {{dest_dir}}{' strict' if strict else ''}"
+    return {"select": "*", "inherit": {"repair-wheel-command": "append"}, "repair-wheel-command": words}
 
 
 def _repairs_nothing(options: Mapping[str, object]) -> bool:

@@ -34,12 +34,15 @@ class Regeneration:
         return tuple(sorted({f"cython=={version}" for version, _ in self.commands.values()}))
 
 
-def plan_regeneration(source: Path, python: PythonTag) -> Regeneration:
-    """Return what of the sdist unpacked in `source` a Cython too old for `python` generated. Nothing is changed."""
+def plan_regeneration(source: Path, python: PythonTag, *, old_c_api: bool = False) -> Regeneration:
+    """Return what of the sdist unpacked in `source` a Cython too old for `python` generated. Nothing is changed.
+
+    `old_c_api`: with kiln's header for C API that is gone, older Cythons will do.
+    """
     level_3 = any(uses_language_level_3(_text(source / name)) for name in ("setup.py", "setup.cfg", "pyproject.toml"))
     commands: dict[str, tuple[str, tuple[str, ...]]] = {}
     for found in find_generated(source):
-        cython = cython_for(python, found.generated_by)
+        cython = cython_for(python, found.generated_by, old_c_api=old_c_api)
         if cython:
             commands[found.c] = (cython, generate_command(found, cython=cython, language_level_3=level_3))
     return Regeneration(commands=commands)
@@ -51,7 +54,8 @@ def find_generated(source: Path) -> Iterator[GeneratedSource]:
     regular = [path for path in files if path.is_file() and not path.is_symlink()]
     pyx = frozenset(path.relative_to(source).as_posix() for path in regular if path.suffix == ".pyx")
     heads = {path.relative_to(source).as_posix(): _head(path) for path in regular if pyx and path.suffix in C_SUFFIXES}
-    return generated_sources(heads, pyx)
+    packages = {path.parent.relative_to(source).as_posix() for path in regular if path.stem == "__init__"}
+    return generated_sources(heads, pyx, frozenset(packages - {"."}))
 
 
 def regenerate(

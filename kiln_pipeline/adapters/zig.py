@@ -24,6 +24,7 @@ from kiln_pipeline.adapters.jail import Jail
 from kiln_pipeline.adapters.patches import PatchRefused, patch_refused
 from kiln_pipeline.adapters.processes import Children, ProcessStopped, passed_through, run_logged
 from kiln_pipeline.adapters.sdist_archive import BadSdist, bad_sdist
+from kiln_pipeline.adapters.source_mends import header_material
 from kiln_pipeline.adapters.tool_environments import ToolEnvironments, pip_environment
 from kiln_pipeline.adapters.zig_build import StepFailed, ZigBuild, zig_target
 from kiln_pipeline.adapters.zig_compiler import CXX_SUFFIXES
@@ -121,7 +122,7 @@ class ZigBuilder:
         found: list[Regeneration] = []
 
         def generate(source: Path) -> bool:
-            found.append(plan_regeneration(source, plan.identifier.python))
+            found.append(plan_regeneration(source, plan.identifier.python, old_c_api=plan.strategy.old_c_api))
             return not plan.strategy.regenerate or self._regenerate(found[0], source, log, plan.settings.limits.time)
 
         build = ZigBuild(
@@ -152,7 +153,7 @@ class ZigBuilder:
             builder=self.name,
             wheel=wheel,
             failure=failure,
-            materials=(*pins, cpython, *build.requirements()),
+            materials=(*pins, cpython, *header_material(plan), *build.requirements()),
             command=("python", "-m", "build", "--wheel", "--outdir", "{work}/built", "{source}"),
             environment=build.stated_environment(),
             generated=tuple(found[0].commands) if found else (),

@@ -20,7 +20,7 @@ from typing import cast
 from build import BuildBackendException, BuildException, ProjectBuilder
 from packaging.utils import canonicalize_name
 
-from kiln_pipeline.adapters import repair_notes
+from kiln_pipeline.adapters import load_check, repair_notes
 from kiln_pipeline.adapters.build_tags import add_build_tag
 from kiln_pipeline.adapters.index_bounds import INDEX, given_out, requirement, without_proxy
 from kiln_pipeline.adapters.interpreters import Interpreter
@@ -28,6 +28,7 @@ from kiln_pipeline.adapters.jail import Jail
 from kiln_pipeline.adapters.patches import apply_patches
 from kiln_pipeline.adapters.processes import Children, ProcessStopped, passed_through
 from kiln_pipeline.adapters.sdist_archive import unpack_sdist
+from kiln_pipeline.adapters.source_mends import compiler_flags, mend_source
 from kiln_pipeline.adapters.tool_environments import pip_environment
 from kiln_pipeline.adapters.zig_wrappers import COMPILER_ENVIRONMENT, write_wrappers
 from kiln_pipeline.core.build_plan import BuildPlan, Material
@@ -59,6 +60,7 @@ class ZigBuild:
     """Of `time.monotonic`, in seconds."""
     children: Children
     _reports: list[Path] = field(default_factory=list)
+    _flags: str = ""
 
     def run(self, sdist: Path) -> Path:
         """Build the wheel and return its path. Raises `StepFailed`, `BadSdist` or `PatchRefused`."""
@@ -67,6 +69,8 @@ class ZigBuild:
             (self.work / name).mkdir()
         source = unpack_sdist(sdist, self.work / "source", self.plan.release)
         apply_patches(source, self.plan.settings.patches, mtime=self.plan.source_date_epoch, log=self.log)
+        mend_source(source, self.plan, log=self.log)
+        self._flags = compiler_flags(self.plan, str(source))
         zig = self.tools.parent.parent / "lib" / f"python{_version_of(self.tools)}" / "site-packages" / "ziglang" / "zig"
         write_wrappers(self.work / "bin", python=self.tools, zig=zig, target=zig_target(), source=source)
         shutil.copytree(self.zig_cache(source), self.work / "zig-cache", copy_function=shutil.copyfile)
@@ -79,7 +83,13 @@ class ZigBuild:
             extensions = extension_names(archive.namelist())
         # A wheel that lost its extensions is handed on as it is: saying so is the business of the check that follows.
         finished = self._repair_noted(built) if extensions else built
+        if extensions:
+            self._load(finished)
         return add_build_tag(finished, self.plan.build_number, source_date_epoch=self.plan.source_date_epoch, log=self.log)
+
+    def _load(self, wheel: Path) -> None:
+        words = ["strict"] if self.plan.strategy.old_c_api else []
+        self._step([self.interpreter.path, "-I", load_check.__file__, wheel.parent, *words], self.work, {})
 
     def requirements(self) -> tuple[Material, ...]:
         """Return the build requirements that were installed, with the sha256 of the files they came from, sorted."""
@@ -95,7 +105,7 @@ class ZigBuild:
 
     def stated_environment(self) -> dict[str, str]:
         """Return what kiln set for the build, with the recipe's and the ad-hoc run's variables; folders as ``{work}``."""
-        variables = {**self._fixed_environment(), **self._recipe_environment(), **self.plan.environment}
+        variables = self._variables()
         folders = {str(self.work): "{work}", str(self.tools.parent.parent.parent): "{tools}", self.jail.index.url: INDEX}
         for folder, name in folders.items():
             variables = {key: value.replace(folder, name) for key, value in variables.items()}
@@ -161,9 +171,7 @@ class ZigBuild:
     def _run(self, command: Sequence[str | Path], cwd: Path, extra: Mapping[str, str], also: Sequence[Path] = ()) -> int:
         environment = {
             **without_proxy(pip_environment(passed_through(os.environ))),
-            **self._fixed_environment(),
-            **self._recipe_environment(),
-            **self.plan.environment,
+            **self._variables(),
             **extra,
         }
         left = max(self.deadline - time.monotonic(), 1)
@@ -173,6 +181,13 @@ class ZigBuild:
             )
         except ProcessStopped as error:
             raise StepFailed(str(error)) from error
+
+    def _variables(self) -> dict[str, str]:
+        """What kiln, the recipe and an ad-hoc run set; a strategy's flags stand before theirs."""
+        variables = {**self._fixed_environment(), **self._recipe_environment(), **self.plan.environment}
+        if self._flags:
+            variables |= {name: f"{self._flags} {variables.get(name, '')}".strip() for name in ("CFLAGS", "CXXFLAGS")}
+        return variables
 
     def _fixed_environment(self) -> dict[str, str]:
         return {

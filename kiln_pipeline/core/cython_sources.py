@@ -24,6 +24,8 @@ class GeneratedSource:
     pyx: str
     generated_by: str
     """Cython's version."""
+    root: str = "."
+    """The folder that the module's top-level package is in: what it cimports of its own project is found from there."""
 
 
 def generated_by(head: bytes) -> str:
@@ -35,13 +37,21 @@ def generated_by(head: bytes) -> str:
         return ""
 
 
-def generated_sources(heads: Mapping[str, bytes], pyx: frozenset[str]) -> Iterator[GeneratedSource]:
-    """Yield the generated ones among C sources (path -> first bytes) that have a .pyx beside them, sorted by path."""
+def generated_sources(
+    heads: Mapping[str, bytes], pyx: frozenset[str], packages: frozenset[str] = frozenset()
+) -> Iterator[GeneratedSource]:
+    """Yield the generated ones among C sources (path -> first bytes) that have a .pyx beside them, sorted by path.
+
+    `packages` are the folders that are Python packages.
+    """
     for path in sorted(heads):
         source = str(PurePosixPath(path).with_suffix(".pyx"))
         version = generated_by(heads[path])
         if version and source in pyx:
-            yield GeneratedSource(c=path, pyx=source, generated_by=version)
+            root = PurePosixPath(path).parent
+            while str(root) in packages:
+                root = root.parent
+            yield GeneratedSource(c=path, pyx=source, generated_by=version, root=str(root))
 
 
 def uses_language_level_3(setup: str) -> bool:
@@ -61,4 +71,5 @@ def generate_command(source: GeneratedSource, *, cython: str, language_level_3: 
         words.append("-3" if language_level_3 else "-2")
     if not was_3 and Version(cython) >= Version("3"):
         words += [word for name in _AS_IN_0_29 for word in ("-X", f"{name}=True")]
-    return (*words, "-o", source.c, source.pyx)
+    include = (word for folder in dict.fromkeys((".", source.root)) for word in ("-I", folder))
+    return (*words, *include, "-o", source.c, source.pyx)

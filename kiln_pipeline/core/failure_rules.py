@@ -68,6 +68,16 @@ _HOST = (
         r"Invalid binary wheel: no ELF executable",
     ),
     _rule(
+        FailureClass.REMOVED_C_API,
+        "the wheel was built, and does not load, since it calls a C API that this Python has removed",
+        r"^ *kiln: the wheel does not load: .*(?:undefined symbol: |[Ss]ymbol not found.*)_?_?Py",
+    ),
+    _rule(
+        FailureClass.TESTS_FAILED,
+        "the wheel was built, and one of its modules does not load: what it misses stands behind its name",
+        r"^ *kiln: the wheel does not load: ",
+    ),
+    _rule(
         FailureClass.ENGINE,
         "the container engine or its image failed: try `podman info`, and pull the image by hand on the build host",
         r"Cannot connect to the Docker daemon",

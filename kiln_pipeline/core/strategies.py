@@ -19,18 +19,32 @@ class Rung(StrEnum):
 
     AS_OF = "as-of"
     """Build requirements as they were on the release's date."""
+    MENDED = "as-of-mended"
+    """The same, with what the failed log asks for: a build requirement that the sdist does not name, an older setuptools."""
     REGENERATED = "as-of-regenerated"
     """The same, and C that an old Cython generated is generated anew where its .pyx is in the sdist."""
     NEWER_SETUPTOOLS = "as-of-newer-setuptools"
     """The same (with the C generated anew where there is any), but setuptools and wheel of today."""
     LATEST = "latest"
     """Everything of today, the sdist as it is: what a plain build does."""
+    OLD_C_API_REGENERATED = "as-of-old-c-api-regenerated"
+    """The next one, after C that an old Cython generated is generated anew by the last of the line that it was written for."""
+    OLD_C_API = "as-of-old-c-api"
+    """As of the release's date, compiled with a header of kiln's that gives C API of older Pythons its old meaning."""
 
 
-LADDER_VERSION = 1
+LADDER_VERSION = 2
 """Raised with every change of the rungs or of their rules: then failures that waited for a change are tried again."""
 
-DEFAULT_LADDER = (Rung.AS_OF, Rung.REGENERATED, Rung.NEWER_SETUPTOOLS, Rung.LATEST)
+DEFAULT_LADDER = (
+    Rung.AS_OF,
+    Rung.MENDED,
+    Rung.REGENERATED,
+    Rung.NEWER_SETUPTOOLS,
+    Rung.LATEST,
+    Rung.OLD_C_API_REGENERATED,
+    Rung.OLD_C_API,
+)
 
 _FIRST_RELEASES = MappingProxyType(
     {
@@ -78,13 +92,19 @@ class Strategy:
     """PEP 508 bounds that belong to the date; a recipe's own for the same project replace them."""
     regenerate: bool = False
     """Whether C sources that an old Cython generated are generated anew."""
+    adds: tuple[str, ...] = ()
+    """Build requirements beside those that the sdist names."""
+    old_c_api: bool = False
+    """Whether C is compiled with kiln's header for C API that is gone."""
     only: tuple[str, ...] = ()
     """A replay: the sha256 of the only files that may be installed for the build, sorted; empty: no such bound."""
 
     def __str__(self) -> str:
         until = f", build requirements until {self.cutoff:%Y-%m-%d %H:%M:%S} UTC" if self.cutoff else ""
+        adds = f", with {', '.join(self.adds)} added" if self.adds else ""
+        bounds = f", with {', '.join(self.constraints)}" if self.constraints else ""
         only = f", replaying {len(self.only)} recorded files" if self.only else ""
-        return f"{self.rung}{until}{only}"
+        return f"{self.rung}{until}{adds}{bounds}{only}"
 
 
 def first_release(python: PythonTag) -> datetime | None:
@@ -122,14 +142,20 @@ def strategies_for(
     found: dict[tuple[object, ...], Strategy] = {}
     for rung in rungs:
         strategy = _strategy(rung, cutoff, constraints)
-        key = (strategy.cutoff, strategy.newer if strategy.cutoff else (), strategy.constraints, strategy.regenerate)
-        found.setdefault(key, strategy)
+        found.setdefault(what_differs(strategy), strategy)
     return tuple(found.values())
+
+
+def what_differs(strategy: Strategy) -> tuple[object, ...]:
+    """Return what two strategies must differ in to be worth trying both; a mended one differs by what it is given only."""
+    newer = strategy.newer if strategy.cutoff else ()
+    key = (strategy.cutoff, newer, strategy.constraints, strategy.regenerate, strategy.adds, strategy.old_c_api)
+    return (*key, strategy.rung is Rung.MENDED and not strategy.adds)
 
 
 def _strategy(rung: Rung, cutoff: datetime | None, constraints: tuple[str, ...]) -> Strategy:
     match rung:
-        case Rung.AS_OF:
+        case Rung.AS_OF | Rung.MENDED:
             return Strategy(rung=rung, cutoff=cutoff, constraints=constraints)
         case Rung.REGENERATED:
             return Strategy(rung=rung, cutoff=cutoff, constraints=constraints, regenerate=True)
@@ -138,6 +164,10 @@ def _strategy(rung: Rung, cutoff: datetime | None, constraints: tuple[str, ...])
             return Strategy(rung=rung, cutoff=cutoff, newer=newer, constraints=constraints, regenerate=True)
         case Rung.LATEST:
             return Strategy(rung=rung)
+        case Rung.OLD_C_API_REGENERATED:
+            return Strategy(rung=rung, cutoff=cutoff, constraints=constraints, regenerate=True, old_c_api=True)
+        case Rung.OLD_C_API:
+            return Strategy(rung=rung, cutoff=cutoff, constraints=constraints, old_c_api=True)
         case _:
             assert_never(rung)
 
@@ -157,12 +187,14 @@ def fitting_cython(python: PythonTag) -> str:
     return next((cython for major, minor, cython in _FITTING_CYTHON if pair <= (major, minor)), _LATEST_FIT)
 
 
-def cython_for(python: PythonTag, generated_by: str) -> str:
+def cython_for(python: PythonTag, generated_by: str, *, old_c_api: bool = False) -> str:
     """Return the Cython that generates anew what `generated_by` (a version) generated; empty: it is new enough as it is.
 
-    What Cython 3 once generated is never read by 0.29.
+    What Cython 3 once generated is never read by 0.29; with kiln's header for old C API the last 0.29 serves every Python with a
+    GIL, and reads what Cython 3 refuses.
     """
-    fitting = fitting_cython(python)
+    last_0_29 = _FITTING_CYTHON[0][2]
+    fitting = last_0_29 if old_c_api and not python.free_threaded else fitting_cython(python)
     old = Version(generated_by)
     if old >= Version("3.0a1") and Version(fitting) < Version("3"):
         fitting = _FITTING_CYTHON[1][2]

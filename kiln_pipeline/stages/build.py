@@ -18,7 +18,7 @@ from kiln_pipeline.core.attempts import Attempt
 from kiln_pipeline.core.build_plan import BuildPlan, BuildResult, Failure
 from kiln_pipeline.core.failure_log import classify
 from kiln_pipeline.core.failures import FailureClass
-from kiln_pipeline.core.ladder import RungOutcome, ladder_of, next_strategy, verdict
+from kiln_pipeline.core.ladder import RungOutcome, cause_of, ladder_of, next_strategy, verdict
 from kiln_pipeline.core.provenance.attempt_bundle import ATTESTATION
 from kiln_pipeline.core.provenance.dsse import sign_envelope
 from kiln_pipeline.core.provenance.statement import LOG_NAME, build_statement, read_statement
@@ -125,16 +125,22 @@ def _climb(plan: BuildPlan, sdist: Path, folder: Path, *, builder: WheelBuilder,
     """Build by one strategy of the plan's ladder after the other, while the last one failed and another can mend that."""
     ladder = ladder_of(plan)
     strategy: Strategy | None = ladder[0]
+    strategies: list[Strategy] = []
+    causes: list[str] = []
     number = 0
     while strategy is not None:
         number += 1
         tried = replace(plan, strategy=strategy)
         rung = try_strategy(tried, sdist, folder, builder=builder, number=number, log_limit=MAX_LOG_SIZE // len(ladder))
         yield rung
-        failure, rest = rung.outcome.failure, ladder[ladder.index(strategy) + 1 :]
+        failure = rung.outcome.failure
         if failure is None:
             return
-        strategy = next_strategy(rest, failure=failure, log=rung.log, result=rung.result, project=plan.release.project)
+        strategies.append(strategy)
+        causes.append(cause_of(failure, rung.log))
+        strategy = next_strategy(
+            ladder, strategies, causes, failure=failure, log=rung.log, result=rung.result, project=plan.release.project
+        )
         if strategy is not None:
             progress.step(f"{plan.release} {plan.identifier}: {failure.failure_class}; trying {strategy.rung}")
 

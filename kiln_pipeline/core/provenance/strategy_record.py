@@ -13,6 +13,8 @@ from kiln_pipeline.core.strict_json import Table, format_time
 
 _FIELDS = {"strategy", "rungs"}
 _VERSION = "ladder"
+_LATER = {"adds", "old_c_api"}
+"""Fields of a strategy that came with the second version of the ladder."""
 
 
 def strategy_record(strategy: Strategy, rungs: Sequence[RungOutcome]) -> dict[str, object]:
@@ -25,6 +27,8 @@ def strategy_record(strategy: Strategy, rungs: Sequence[RungOutcome]) -> dict[st
             "newer": strategy.newer,
             "constraints": strategy.constraints,
             "regenerate": strategy.regenerate,
+            "adds": strategy.adds,
+            "old_c_api": strategy.old_c_api,
             "only": strategy.only,
         },
         "rungs": [{"rung": rung.rung, "class": rung.failure_class, "proof": rung.proof} for rung in rungs],
@@ -47,7 +51,9 @@ def read_strategy_record(own: Table) -> tuple[Strategy, tuple[RungOutcome, ...]]
     """Return what `strategy_record` wrote. Raises `VerificationError`."""
     if not _FIELDS & own.plain().keys():
         return Strategy(), ()
-    table = own.table("strategy", fields={field.name for field in fields(Strategy)})
+    known = {field.name for field in fields(Strategy)}
+    present = known - _LATER if not _LATER & own.table("strategy", fields=None).plain().keys() else known
+    table = own.table("strategy", fields=present)
     rung = table.text("rung")
     if rung not in Rung.__members__.values():
         raise table.error("rung", f"is {rung!r}, which is no rung of the ladder")
@@ -57,6 +63,8 @@ def read_strategy_record(own: Table) -> tuple[Strategy, tuple[RungOutcome, ...]]
         newer=table.texts("newer"),
         constraints=table.texts("constraints"),
         regenerate=table.flag("regenerate"),
+        adds=table.texts("adds") if "adds" in present else (),
+        old_c_api=table.flag("old_c_api") if "old_c_api" in present else False,
         only=table.texts("only"),
     )
     rows = own.tables("rungs", fields={"rung", "class", "proof"})
