@@ -16,6 +16,7 @@ def with_requirements(text: str, adds: Sequence[str]) -> str:
 
     `text` is empty where the source tree has none. Raises `ValueError` when it is no TOML, or its list cannot be found.
     """
+    before = _requires(text)
     table = _TABLE.search(text)
     if table is None:
         lines = LEGACY.replace("[", "[" + "".join(f'"{name}", ' for name in adds), 1)
@@ -25,8 +26,7 @@ def with_requirements(text: str, adds: Sequence[str]) -> str:
         raise ValueError("pyproject.toml has a [build-system] whose requires is no list that stands on a line of its own")
     at = found.end()
     result = text[:at] + "".join(f'"{name}", ' for name in adds) + text[at:]
-    before, after = (_requires(one) for one in (text, result))
-    if after != [*adds, *before]:
+    if _requires(result) != [*adds, *before]:
         raise ValueError("pyproject.toml names its build requirements in a way that cannot be added to")
     return result
 

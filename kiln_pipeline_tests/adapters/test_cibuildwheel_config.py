@@ -5,6 +5,7 @@ import shlex
 import subprocess
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from kiln_pipeline.adapters.cibuildwheel_config import before_all, build_environment, config_text, engine_setting
 from kiln_pipeline.core.build_plan import BuildPlan
 from kiln_pipeline.core.recipes import BuildSettings
+from kiln_pipeline.core.strategies import Strategy
 from kiln_pipeline_tests.builds import MARKUPSAFE, plan_of
 
 ENDPOINT = "https://files.example.org/simple/"
@@ -19,7 +21,16 @@ PACKAGES = {"apt": ("libyaml-dev",), "dnf": ("libyaml-devel",), "apk": ("yaml-de
 
 
 def config_of(plan: BuildPlan, *, environment: Mapping[str, str]) -> str:
-    return config_text(plan, version="4.3.3", environment=environment, constraints_in_container=True, repair_notes="/notes.py")
+    flags = "-I/project/headers" if plan.strategy.old_c_api else ""
+    return config_text(
+        plan,
+        version="4.3.3",
+        environment=environment,
+        constraints_in_container=True,
+        repair_notes="/notes.py",
+        load_check="/load.py",
+        flags=flags,
+    )
 
 
 @pytest.mark.parametrize(
@@ -70,9 +81,23 @@ def test_the_recipes_table_is_written_verbatim_and_kilns_own_comes_last() -> Non
             "inherit": {"repair-wheel-command": "append"},
             "repair-wheel-command": "python -I -S /notes.py after {dest_dir}",
         },
+        {
+            "select": "*",
+            "inherit": {"repair-wheel-command": "append"},
+            "repair-wheel-command": "python -I /load.py {dest_dir}",
+        },
     ]
     expected = {**table, "overrides": [{"select": "cp31*", "test-command": "pytest"}, own, *notes]}
     assert tomllib.loads(text) == {"tool": {"cibuildwheel": expected}}
+
+
+def test_a_header_for_old_c_api_comes_before_the_recipes_flags_and_its_wheel_must_load() -> None:
+    """The flags that stand in the environment so far are kept; no exception at import is overlooked."""
+    plan = replace(plan_of(MARKUPSAFE), strategy=Strategy(old_c_api=True))
+    overrides = tomllib.loads(config_of(plan, environment={"A": "b"}))["tool"]["cibuildwheel"]["overrides"]
+    flags = "-I/project/headers"
+    assert overrides[0]["environment"] == f'A=b CFLAGS="{flags} $CFLAGS" CXXFLAGS="{flags} $CXXFLAGS"'
+    assert overrides[-1]["repair-wheel-command"] == "python -I /load.py {dest_dir} strict"
 
 
 def test_values_of_an_ad_hoc_run_reach_the_build_letter_by_letter() -> None:

@@ -59,11 +59,14 @@ def test_the_default_ladder_in_full() -> None:
     cutoff, constraints = datetime(2023, 10, 2, tzinfo=UTC) + MARGIN, ("cython<3",)
     assert strategies_for("as-of", (), python=PythonTag.parse("cp312"), uploaded=OLD) == (
         Strategy(rung=Rung.AS_OF, cutoff=cutoff, constraints=constraints),
+        Strategy(rung=Rung.MENDED, cutoff=cutoff, constraints=constraints),
         Strategy(rung=Rung.REGENERATED, cutoff=cutoff, constraints=constraints, regenerate=True),
         Strategy(
             rung=Rung.NEWER_SETUPTOOLS, cutoff=cutoff, constraints=constraints, newer=("setuptools", "wheel"), regenerate=True
         ),
         Strategy(rung=Rung.LATEST),
+        Strategy(rung=Rung.OLD_C_API_REGENERATED, cutoff=cutoff, constraints=constraints, regenerate=True, old_c_api=True),
+        Strategy(rung=Rung.OLD_C_API, cutoff=cutoff, constraints=constraints, old_c_api=True),
     )
 
 
@@ -74,7 +77,12 @@ def test_the_default_ladder_in_full() -> None:
         ("latest", (), OLD, (Rung.LATEST,)),
         ("2023-06-01", (), OLD, DEFAULT_LADDER),
         ("as-of", (Rung.LATEST, Rung.AS_OF), OLD, (Rung.LATEST, Rung.AS_OF)),
-        ("as-of", (), None, (Rung.AS_OF, Rung.REGENERATED)),
+        (
+            "as-of",
+            (),
+            None,
+            (Rung.AS_OF, Rung.MENDED, Rung.REGENERATED, Rung.OLD_C_API_REGENERATED, Rung.OLD_C_API),
+        ),
         ("latest", (Rung.AS_OF, Rung.LATEST), OLD, (Rung.AS_OF,)),
     ],
 )
@@ -113,7 +121,16 @@ def test_the_cython_that_fits(python: str, old: str, cython: str) -> None:
     assert cython_for(PythonTag.parse(python), old) == cython
 
 
+def test_with_the_header_the_last_0_29_serves_every_python_with_a_gil() -> None:
+    """It reads what Cython 3 refuses."""
+    found = [cython_for(PythonTag.parse(python), "0.29.21", old_c_api=True) for python in ("cp311", "cp313", "cp313t")]
+    assert found == ["0.29.37", "0.29.37", "3.1.6"]
+    assert cython_for(PythonTag.parse("cp313"), "3.0.0", old_c_api=True) == "3.0.12"
+
+
 def test_a_strategy_in_words() -> None:
     """It stands at the head of its part of the log."""
     strategy = Strategy(rung=Rung.AS_OF, cutoff=OLD + timedelta(seconds=5), only=("a" * 64,))
     assert str(strategy) == "as-of, build requirements until 2017-03-07 12:30:05 UTC, replaying 1 recorded files"
+    mended = Strategy(rung=Rung.MENDED, adds=("numpy",), constraints=("setuptools<58",))
+    assert str(mended) == "as-of-mended, with numpy added, with setuptools<58"

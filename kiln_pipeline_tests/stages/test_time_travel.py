@@ -104,7 +104,10 @@ def test_the_winner_is_on_record_with_all_that_was_tried_before(tmp_path: Path) 
 
 def test_when_every_rung_fails_the_first_ones_failure_is_the_attempts(tmp_path: Path) -> None:
     """Its build requirements fit the release best; no C to generate, so that rung is passed over."""
-    failures = {Rung.AS_OF: "removed-c-api", Rung.NEWER_SETUPTOOLS: "setup-exception", Rung.LATEST: "setup-exception"}
+    failures = {
+        Rung.AS_OF: "removed-c-api",
+        Rung.OLD_C_API: "compiler-error",
+    }
     statement, log, _ = run(tmp_path, plan_of(MARKUPSAFE), LadderBuilder(failures))
     assert (statement.attempt.failure, statement.attempt.proof, statement.strategy.rung) == (
         "removed-c-api",
@@ -112,7 +115,7 @@ def test_when_every_rung_fails_the_first_ones_failure_is_the_attempts(tmp_path: 
         Rung.AS_OF,
     )
     assert statement.materials[0].name == "as-of==1"
-    assert [rung.rung for rung in statement.rungs] == ["as-of", "as-of-newer-setuptools", "latest"]
+    assert [rung.rung for rung in statement.rungs] == ["as-of", "as-of-old-c-api"]
     assert log.splitlines()[-1] == "kiln: FAILED removed-c-api: as-of!"
 
 
