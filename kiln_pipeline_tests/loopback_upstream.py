@@ -80,6 +80,7 @@ class LoopbackUpstream:
         self.requests: list[str] = []
         self.headers: list[dict[str, str]] = []
         self.connections = 0
+        self.extra: dict[str, dict[str, str]] = {}
         self._faults: dict[str, _Ordered] = {}
         self._lock = Lock()
         self._server = _Server(("127.0.0.1", 0), _Handler)
@@ -107,6 +108,11 @@ class LoopbackUpstream:
             self._bodies.pop(path, None)
         else:
             self._bodies[path] = page if isinstance(page, bytes) else json.dumps(self._rewritten(page)).encode()
+
+    def set_path(self, path: str, body: bytes, headers: Mapping[str, str] | None = None) -> None:
+        """Serve something beside the simple index, as it is."""
+        self._bodies[path] = body
+        self.extra[path] = dict(headers or {})
 
     def fault(self, path: str, kind: Fault, *, times: int | None = None, seconds: float = 1.0) -> None:
         """Answer the next `times` requests (None: all) of a path, a project or a filename with a fault."""
@@ -186,7 +192,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._found(path, body)
 
     def _found(self, path: str, body: bytes) -> None:
-        extra: dict[str, str] = {}
+        extra = dict(self.server.upstream.extra.get(path, {}))
         if self.server.upstream.etags:
             extra["ETag"] = _etag(body)
             if self.headers.get("If-None-Match") == extra["ETag"]:

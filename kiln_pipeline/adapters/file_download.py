@@ -1,11 +1,11 @@
 """One file from upstream to disk: resumed where it was cut off (RFC 9110, ranges), checked before it gets its name.
 
 The bytes that came so far are in a hidden file beside the name, under the file's hash. They are believed only when the whole
-file has that hash; what was resumed and turns out wrong is fetched once more from its beginning.
+file has that hash; what was resumed and turns out wrong is fetched once more from its beginning. Nothing is flushed to disk for
+certain: a crash can cost a download, and no caller takes a file without its hash.
 """
 
 import hashlib
-import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -74,8 +74,6 @@ def _fetch(subject: str, file: DistributionFile, part: Path, http: HttpGetter, r
                 else:  # an answer to another question: the next attempt asks for all of it
                     raise BrokenOffError(subject=subject, reason="upstream cannot resume it", retriable=True)
             _receive(subject, file, response, out, have, http, received)
-        out.flush()
-        os.fsync(out.fileno())
         return resumed
 
 

@@ -10,8 +10,16 @@ import tempfile
 from datetime import datetime
 from pathlib import Path
 
+<<<<<<< HEAD
 from kiln_pipeline.core.distributions import ProjectPage, project_name
 from kiln_pipeline.core.recipe_starter import ReleaseGaps, defaults_recipe, release_gaps, starter
+=======
+from packaging.version import Version
+
+from kiln_pipeline.core.distributions import FileKind, ProjectPage, project_name
+from kiln_pipeline.core.mirror.closure import Needed
+from kiln_pipeline.core.mirror.settings import MirrorMode
+>>>>>>> 7d5e02d (kiln mirror closure and export-bandersnatch; the mirror beside bandersnatch)
 from kiln_pipeline.core.recipe_toml import PATCHES, parse_recipes
 from kiln_pipeline.core.recipes import Recipe
 from kiln_pipeline.errors import Problem, RecipeError, StoreError
@@ -87,6 +95,7 @@ def new_recipe(folder: Path, project: str, *, version: str = "", page: ProjectPa
     return path
 
 
+<<<<<<< HEAD
 def _defaults(folder: Path) -> str:
     problems: list[Problem] = []
     text = _read(folder / DEFAULTS, problems) if (folder / DEFAULTS).exists() else STARTER_DEFAULTS
@@ -107,6 +116,28 @@ def _gaps(page: ProjectPage, wanted: Recipe, now: datetime) -> tuple[ReleaseGaps
         message = f"upstream has wheels of {release}{lines} for every default target that there can be; nothing to write ({hint})"
         raise RecipeError([Problem(file=page.project, field="", message=message)])
     return gaps
+=======
+def mirror_recipe(folder: Path, needed: Needed, *, mode: MirrorMode) -> Path | None:
+    """Write a recipe that builds nothing and mirrors a project of a closure; None when it has a recipe already.
+
+    Raises `StoreError` when the folder cannot be written.
+    """
+    path = folder / needed.project / RECIPE
+    asked = sorted(specifier for specifier in needed.specifiers if specifier) if "" not in needed.specifiers else []
+    reason = f"required by {', '.join(needed.by[:5])}{' and others' if len(needed.by) > 5 else ''}" if needed.by else "asked for"
+    lines = [f'project = "{needed.project}"', f'reason = "{reason}"', "versions = []   # builds nothing", ""]
+    if mode is MirrorMode.COPY and asked:
+        listed = ", ".join(f'"{specifier}"' for specifier in asked)
+        lines += ["[mirror]", 'mode = "copy"', f"versions = [{listed}]"]
+    else:
+        lines += [f'mirror = "{mode}"']
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path if _write_new(path, "\n".join(lines) + "\n") else None
+    except OSError as error:
+        reason = f"cannot be written: {error.strerror or error}"
+        raise StoreError(key=str(path), reason=reason, hint="see to the folder") from error
+>>>>>>> 7d5e02d (kiln mirror closure and export-bandersnatch; the mirror beside bandersnatch)
 
 
 def _project_folders(folder: Path, problems: list[Problem]) -> list[str]:

@@ -152,6 +152,98 @@ def verify(projects: Sequence[str]) -> None:
     click.echo("every copy is what upstream stated")
 
 
+@mirror.command()
+@click.argument("project")
+@click.option("--target", "targets", multiple=True, metavar="IDENTIFIER", help="Such as cp312-manylinux_x86_64. Repeatable.")
+@click.option("--extra", "extras", multiple=True, metavar="NAME", help="With this extra of PROJECT. Repeatable.")
+@click.option("--add", type=click.Choice(["link", "copy"]), help="Write a recipe that mirrors so for each project without one.")
+@click.option("--json", "as_json", is_flag=True, help="As one JSON object, for programs.")
+def closure(project: str, targets: Sequence[str], extras: Sequence[str], add: str | None, as_json: bool) -> None:
+    """List the projects that an index needs so that PROJECT installs from it alone.
+
+    Of a project with a recipe every wanted release is followed for its targets; of another one the newest, for --target. Of each
+    requirement it is the newest release that fits: what a resolver falls back to is of the same projects.
+    """
+    from kiln_pipeline.adapters.recipe_folder import mirror_recipe
+    from kiln_pipeline.adapters.terminal import TerminalProgress
+    from kiln_pipeline.core.mirror.settings import MirrorMode
+    from kiln_pipeline.stages.closure import closure as follow
+
+    with TerminalProgress() as progress:
+        workspace = _workspace(progress=progress)
+        name, versions, identifiers = _asked(workspace, project, targets)
+        found = follow(
+            name,
+            versions=versions,
+            extras=extras,
+            targets=identifiers,
+            upstream=workspace.upstream,
+            progress=progress,
+        )
+    if as_json:
+        click.echo(json.dumps(asdict(found), indent=2, default=str))
+    else:
+        for needed in found.needed:
+            asked = " or ".join(specifier or "any" for specifier in needed.specifiers)
+            click.echo(f"{needed.project} {asked}: {', '.join(needed.releases[-3:]) or 'none'}")
+            for problem in needed.problems:
+                click.echo(f"  {problem}")
+        click.echo(f"{len(found.needed)} projects{', cut off there' if found.cut_off else ''}")
+    if add:
+        written = [
+            path
+            for needed in found.needed
+            if any(needed.releases) and (path := mirror_recipe(workspace.recipes_folder, needed, mode=MirrorMode(add)))
+        ]
+        click.echo(f"{len(written)} recipes written; `kiln recipes check`, then `kiln mirror sync`", err=as_json)
+
+
+def _asked(workspace: Any, project: str, targets: Sequence[str]) -> Any:
+    """Return the normalised name, the versions to follow and the targets. Raises `RecipeError` with every problem."""
+    from kiln_pipeline.core.distributions import project_name
+    from kiln_pipeline.core.platforms import BuildIdentifier
+
+    problems: list[Problem] = []
+    name, identifiers = project, list[Any]()
+    for text, parse in ((project, project_name), *((target, BuildIdentifier.parse) for target in targets)):
+        try:
+            parsed = parse(text)
+        except ValueError as error:
+            problems.append(Problem(file=text, field="", message=str(error)))
+            continue
+        if parse is project_name:
+            name = parsed
+        else:
+            identifiers.append(parsed)
+    recipes = workspace.recipes if workspace.recipes_folder.is_dir() else ()
+    recipe = next((recipe for recipe in recipes if recipe.project == name), None)
+    if not identifiers and recipe is not None:
+        identifiers = [BuildIdentifier(python=python, platform=on) for python in recipe.pythons for on in recipe.platforms]
+    if not identifiers and not problems:
+        message = "is missing: the project has no recipe; write for example --target cp312-manylinux_x86_64"
+        problems.append(Problem(file="--target", field="", message=message))
+    if problems:
+        raise RecipeError(problems)
+    return name, recipe.versions if recipe else (), identifiers
+
+
+@mirror.command("export-bandersnatch")
+@click.option("--directory", default="/srv/pypi", show_default=True, help="Where bandersnatch is to keep its mirror.")
+def export_bandersnatch(directory: str) -> None:
+    """Print a configuration for bandersnatch that mirrors the projects that recipes copy, with an allow-list.
+
+    What of our filters bandersnatch cannot say is in its comments.
+    """
+    import pypi_simple
+
+    from kiln_pipeline.core.mirror.bandersnatch import bandersnatch_config
+
+    workspace = _workspace()
+    _copied(workspace, ())
+    upstream = os.environ.get("KILN_UPSTREAM", pypi_simple.PYPI_SIMPLE_ENDPOINT)
+    click.echo(bandersnatch_config(workspace.recipes, upstream=upstream, directory=directory), nl=False)
+
+
 def _copied(workspace: Any, projects: Sequence[str]) -> list[str]:
     """Return the normalised names of `projects`, or all that are copied. Raises `RecipeError` for one that is not."""
     from kiln_pipeline.core.distributions import project_name

@@ -7,6 +7,7 @@ One row per release whose core metadata was read, sorted; `source` identifies wh
 # pyright: reportMissingTypeStubs=false, reportAttributeAccessIssue=false, reportUnknownMemberType=false
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownParameterType=false
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -58,17 +59,25 @@ def source_of(file: DistributionFile) -> str:
     return file.filename if file.core_metadata == "true" else file.core_metadata
 
 
-def pinned_releases(metadata: bytes) -> tuple[Release, ...]:
-    """Return the releases that a core metadata file pins, sorted. What is no requirement is passed over, as installers do."""
+def requirements(metadata: bytes) -> tuple[Requirement, ...]:
+    """Return the Requires-Dist of a core metadata file. What is no requirement is passed over, as installers do."""
     raw, _ = parse_email(metadata)
-    releases: set[Release] = set()
+    found: list[Requirement] = []
     for text in raw.get("requires_dist", []):
+        with suppress(InvalidRequirement):
+            found.append(Requirement(text))
+    return tuple(found)
+
+
+def pinned_releases(metadata: bytes) -> tuple[Release, ...]:
+    """Return the releases that a core metadata file pins, sorted."""
+    releases: set[Release] = set()
+    for requirement in requirements(metadata):
         try:
-            requirement = Requirement(text)
             clauses = list(requirement.specifier)
             if len(clauses) == 1 and clauses[0].operator == "==" and not clauses[0].version.endswith(".*"):
                 releases.add(Release(project=project_name(requirement.name), version=str(Version(clauses[0].version))))
-        except (InvalidRequirement, InvalidVersion, ValueError):
+        except (InvalidVersion, ValueError):
             continue
     return tuple(sorted(releases))
 

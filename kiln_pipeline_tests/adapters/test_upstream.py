@@ -242,10 +242,10 @@ def test_a_folder_that_cannot_be_written_is_a_store_error(server: LoopbackUpstre
 def test_a_full_disk_is_a_store_error_and_leaves_nothing(
     server: LoopbackUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(descriptor: int) -> None:
+    def full(path: Path, target: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("os.fsync", full)
+    monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(StoreError, match="No space left on device"):
         client(server).download(sdist(server), tmp_path)
     assert list(tmp_path.iterdir()) == []
