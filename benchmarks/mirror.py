@@ -1,6 +1,6 @@
 """kiln's mirror and bandersnatch, side by side: the same projects from one loopback upstream, one of which hangs.
 
-    python benchmarks/mirror.py [--projects 40] [--files 5] [--kilobytes 200]
+    python benchmarks/mirror.py [--projects 40] [--files 5] [--kilobytes 200] [--bandersnatch PROGRAM]
 
 Makes a venv of its own for bandersnatch. Prints seconds and requests of a first run, of one in which nothing changed, and what
 each has of the other projects after a run in which one project's pages and files never come.
@@ -39,10 +39,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     for name, default in (("projects", 40), ("files", 5), ("kilobytes", 200)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--bandersnatch", type=Path, help="An installed one; without it, it is installed.")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="kiln-mirror-") as name:
         folder = Path(name)
-        program = install(folder / "venv")
+        program = arguments.bandersnatch or install(folder / "venv")
         pages, files = content(arguments.projects, arguments.files, arguments.kilobytes * 1000)
         results = {"kiln": [], "bandersnatch": []}
         for who in results:

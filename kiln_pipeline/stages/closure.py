@@ -59,7 +59,7 @@ def closure(
 ) -> Closure:
     """Follow the requirements of `project`: of every release that `versions` admit, or of the newest one when there are none.
 
-    Raises `ProjectNotFound` for `project` itself, and `UpstreamError` when upstream gives no answer: half a closure would be none.
+    Raises `ProjectNotFound` for `project` itself, and `UpstreamError` when upstream gives no answer: half of one would be none.
     """
     walk = _Walk(upstream, workers)
     first = [_Node(project, str(version), tuple(sorted(extras)), target) for target in targets for version in versions or ("",)]

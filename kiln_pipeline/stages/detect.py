@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
 
 import pyarrow as pa
@@ -37,6 +37,9 @@ _OUTAGE = 48
 """So many failures in a row that may pass by themselves are one: upstream is down, and the rest is not asked."""
 _BATCH = 200_000
 """Files held as Python objects before they go into the table."""
+
+_DELETED = "deleted upstream?"
+_DELETED_AFTER = timedelta(days=1)
 
 _WINDOW = 8
 """Requests handed out ahead, per worker."""
@@ -75,15 +78,16 @@ def refresh(
     """Ask upstream for every tracked project (of these `only` some), `workers` at a time, and bring the tables up to date.
 
     A project that cannot be read stops no other: it keeps its rows and is shown as broken since the first `now` at which it
-    failed. That holds for a project that upstream has deleted too: 404 is also what a wrong endpoint says, so its rows stay until
-    its recipe goes. Projects that are no longer tracked are removed, unless `only` is given. Raises `StoreError`.
+    failed. For a project that upstream has deleted that holds for a day, since 404 is also what a wrong endpoint says; then its
+    files are dropped, as long as others are answered. Projects that are no longer tracked are removed, unless `only` is given.
+    Raises `StoreError`.
     """
     tracked = sorted(set(recipes_projects))
     asked = tracked if only is None else sorted(set(tracked) & set(only))
     tables = _Tables(state)
     progress.step(f"asking upstream for {len(asked):,} projects")
     broken: dict[str, str] = {}
-    changed = 0
+    changed = well = 0
     for project, answer in _answers(asked, tables.validators(), upstream, workers):
         if isinstance(answer, FetchedPage):
             changed += tables.put(answer)
@@ -92,6 +96,9 @@ def refresh(
             progress.step(f"broken: {broken[project]}")
         else:
             tables.mend(project)
+        well += not isinstance(answer, UpstreamError)
+    if well:
+        tables.drop_deleted(now)
     if only is None:
         tables.remove(tables.before.keys() - set(tracked))
     tables.save(state)
@@ -191,11 +198,22 @@ class _Tables:
     def fail(self, project: str, error: UpstreamError, now: datetime) -> str:
         """Note that a project is broken, since `now` or since it was; return the reason."""
         old = self.before.get(project, ProjectState(project=project))
-        reason = str(error)
-        if isinstance(error, ProjectNotFound) and old.validator:
-            reason = f"deleted upstream? {reason}; its rows are kept until its recipe goes"
-        self._states[project] = replace(old, broken_since=old.broken_since or now, broken_reason=reason)
+        since, reason = old.broken_since or now, str(error)
+        deleted = old.broken_reason.startswith(_DELETED)
+        if isinstance(error, ProjectNotFound) and (old.validator or deleted):
+            since = since if deleted else now  # a day of 404s, not of whatever else before them
+            reason = f"{_DELETED} {reason}; its files are dropped when that has been so for a day"
+        self._states[project] = replace(old, broken_since=since, broken_reason=reason)
         return reason
+
+    def drop_deleted(self, now: datetime) -> None:
+        """Drop the files of projects that have been 404 for a day: nothing of ours is offered that was built from them either."""
+        for project, state in self._states.items():
+            if state is None or state.broken_since is None or not state.broken_reason.startswith(_DELETED):
+                continue
+            if now - state.broken_since >= _DELETED_AFTER and state.files_digest != release_metadata.NO_FILES:
+                self._pages[project] = ProjectPage(project=project, files=())
+                self._states[project] = replace(state, validator="", files_digest=release_metadata.NO_FILES)
 
     def remove(self, projects: Collection[str]) -> None:
         self._pages |= dict.fromkeys(projects)

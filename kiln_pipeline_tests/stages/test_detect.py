@@ -136,17 +136,44 @@ def test_a_project_that_never_answered_is_broken_without_rows() -> None:
     assert rows(state)["no-such"] == release_metadata.ProjectState(project="no-such", broken_since=NOW, broken_reason=reason)
 
 
-def test_a_project_that_upstream_deleted_keeps_its_rows() -> None:
-    """404 is also what a wrong endpoint says: the rows go when the recipe goes."""
+def test_a_project_that_upstream_deleted_keeps_its_rows_for_a_day() -> None:
+    """404 is also what a wrong endpoint says: the rows go when it has said so for a day, and answered for others."""
     state, source = MemoryStore(), upstream()
     run(source, state)
     before = state.objects[METADATA]
     source.pages["wrapt"] = ProjectNotFound(subject="project wrapt", reason="upstream has no such thing (404)")
     report = run(source, state, now=LATER)
     assert state.objects[METADATA] == before
-    assert report.broken == (
-        ("wrapt", "deleted upstream? project wrapt: upstream has no such thing (404); its rows are kept until its recipe goes"),
-    )
+    dropped = "its files are dropped when that has been so for a day"
+    assert report.broken == (("wrapt", f"deleted upstream? project wrapt: upstream has no such thing (404); {dropped}"),)
+    run(source, state, now=LATER + timedelta(hours=23))
+    assert state.objects[METADATA] == before
+    report = run(source, state, now=LATER + timedelta(hours=24))
+    assert "wrapt" not in report.table.column("project").to_pylist()
+    assert rows(state)["wrapt"].versions != ()
+    assert [project for project, _ in report.broken] == ["wrapt"]
+    source.pages["wrapt"] = upstream().pages["wrapt"]
+    run(source, state, now=LATER + timedelta(hours=25))
+    assert state.objects[METADATA] == before
+
+
+def test_an_upstream_that_has_nothing_any_more_is_a_wrong_endpoint() -> None:
+    """Nor does a day of other failures count as one of 404s."""
+    state, source = MemoryStore(), upstream()
+    run(source, state)
+    before = state.objects[METADATA]
+    pages = dict(source.pages)
+    source.pages.clear()
+    for days in (0, 2, 4):
+        run(source, state, now=LATER + timedelta(days=days))
+    assert state.objects[METADATA] == before
+    source.pages |= pages
+    run(source, state, now=LATER + timedelta(days=5))
+    source.pages["wrapt"] = UpstreamError(subject="wrapt", reason="upstream answered 500")
+    run(source, state, now=LATER + timedelta(days=6))
+    source.pages["wrapt"] = ProjectNotFound(subject="project wrapt", reason="upstream has no such thing (404)")
+    run(source, state, now=LATER + timedelta(days=8))
+    assert state.objects[METADATA] == before
 
 
 def test_a_project_without_a_recipe_is_removed_but_not_by_a_partial_refresh() -> None:
