@@ -1,18 +1,21 @@
 """Append to the audit log on a site, crash-safe and never inconsistently. Knows stores and a signer; no inbox, no wheels.
 
-The order makes it safe to be killed anywhere: tiles and entries that no checkpoint names yet, then the signed checkpoint into
-the private state (`LAST_CHECKPOINT`), then the same checkpoint onto the site. Whoever signs next starts from what the state says
-was signed last, so two different continuations of one checkpoint are never signed.
+The order makes it safe to be killed anywhere, and to be run by two at once: first the batch of entries into the private state,
+under the size of the log that it follows and write-once; then its tiles, which no checkpoint names yet; then the signed
+checkpoint into the state (`LAST_CHECKPOINT`) and onto the site. What follows a log of one size is so decided once: whoever comes
+next, or second, carries out what was decided, to the same bytes, and two different continuations of one checkpoint are never
+signed.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kiln_pipeline.core import site_layout
 from kiln_pipeline.core.audit_log.checkpoint import Checkpoint, VerifierKey, open_checkpoint, sign_checkpoint
 from kiln_pipeline.core.audit_log.merkle import EMPTY_ROOT, tree_root
-from kiln_pipeline.core.audit_log.tiles import TileReader, extend, filled_tiles
-from kiln_pipeline.errors import ObjectNotFound, VerificationError
+from kiln_pipeline.core.audit_log.tiles import TileReader, extend, filled_tiles, parse_bundle, render_bundle
+from kiln_pipeline.errors import ObjectExists, ObjectNotFound, VerificationError
 from kiln_pipeline.ports import ObjectStore, Signer
 
 LAST_CHECKPOINT = "last_checkpoint"
@@ -33,7 +36,7 @@ class OpenLog:
 
 
 def open_log(site: ObjectStore, state: ObjectStore, signer: Signer) -> OpenLog:
-    """Verify the log on the site against what was signed last, and publish a signed checkpoint that a crash held back.
+    """Verify the log on the site against what was signed last, and carry out what a crash held back: a checkpoint, a batch.
 
     Raises `VerificationError`, before anything is written, when the site's log is by another key, was rolled back, forked, or
     lacks what its checkpoint promises.
@@ -46,7 +49,7 @@ def open_log(site: ObjectStore, state: ObjectStore, signer: Signer) -> OpenLog:
     signed, public = (open_checkpoint(note, key) if note is not None else None for note in (signed_note, public_note))
     newest, note = (signed, signed_note) if _size(signed) > _size(public) else (public, public_note)
     if newest is None or note is None:
-        return OpenLog(reader=TileReader(0, EMPTY_ROOT, site.get), note=b"")
+        return _caught_up(OpenLog(reader=TileReader(0, EMPTY_ROOT, site.get), note=b""), site=site, state=state, signer=signer)
     try:
         reader = TileReader(newest.size, newest.root, site.get)
         for _ in reader.entries(_size(public), newest.size):
@@ -57,29 +60,52 @@ def open_log(site: ObjectStore, state: ObjectStore, signer: Signer) -> OpenLog:
         raise _error(reason, f"the log was rolled back or altered; {_RESTORE}") from error
     if not continues:
         raise _error("the site's checkpoint and the last one signed are of two different logs", f"it was forked; {_RESTORE}")
-    if public_note != note:
-        site.put(site_layout.CHECKPOINT, note)
+    log = OpenLog(reader=reader, note=note)
     if signed_note != note:
         state.put(LAST_CHECKPOINT, note)
-    return OpenLog(reader=reader, note=note)
+    if public_note != note:
+        site.put(site_layout.CHECKPOINT, note)
+    return _caught_up(log, site=site, state=state, signer=signer)
 
 
 def append(log: OpenLog, entries: Sequence[bytes], *, site: ObjectStore, state: ObjectStore, signer: Signer) -> OpenLog:
     """Append entries in one batch and return the log with them; the same log when there are none.
 
-    The tiles are put without a condition: beyond the last signed checkpoint nothing is published yet, and a batch that was cut
-    off may have left other bytes there. They are read back before the checkpoint over them is signed.
+    Raises `VerificationError`, with nothing written, when another publisher has decided otherwise what follows `log`.
     """
     if not entries:
+        require_newest(log, state, signer)
         return log
-    _require_alone(log, state)
+    try:
+        state.put_if_absent(_batch_key(log.size, signer), render_bundle(entries))
+    except ObjectExists:
+        raise _overtaken() from None
+    extended = _carry_out(log, entries, site=site, state=state, signer=signer)
+    _caught_up(extended, site=site, state=state, signer=signer)  # whoever went on meanwhile has the newest checkpoint
+    return extended
+
+
+def require_newest(log: OpenLog, state: ObjectStore, signer: Signer) -> None:
+    """Raise `VerificationError` when another publisher has decided what follows `log`: what this one knows is out of date."""
+    if state.exists(_batch_key(log.size, signer)):
+        raise _overtaken()
+
+
+def _caught_up(log: OpenLog, *, site: ObjectStore, state: ObjectStore, signer: Signer) -> OpenLog:
+    """Carry out every batch that was decided on, and return the log as it is then."""
+    while (batch := _get(state, key := _batch_key(log.size, signer))) is not None:
+        log = _carry_out(log, parse_bundle(batch, key), site=site, state=state, signer=signer)
+    return log
+
+
+def _carry_out(log: OpenLog, entries: Sequence[bytes], *, site: ObjectStore, state: ObjectStore, signer: Signer) -> OpenLog:
+    """Write the tiles of a batch, read them back, and then sign and publish the checkpoint over them."""
     extension = extend(log.reader, entries)
     for key, data in extension.objects:
         site.put(key, data)
     reader = TileReader(extension.size, extension.root, site.get)
     for _ in reader.entries(log.size, extension.size):
         pass  # each is checked as it is read
-    _require_alone(log, state)
     note = sign_checkpoint(extension.size, extension.root, signer)
     site.put_if_absent(site_layout.LOG_KEY, f"{VerifierKey.of(signer)}\n".encode())
     state.put(LAST_CHECKPOINT, note)
@@ -94,10 +120,13 @@ def remove_partials(old: int, new: int, site: ObjectStore) -> None:
             site.delete(partial)
 
 
-def _require_alone(log: OpenLog, state: ObjectStore) -> None:
-    """One publisher at a time is the caller's promise (a lock); this notices when it is broken, before anything is signed."""
-    if (_get(state, LAST_CHECKPOINT) or b"") != log.note:
-        raise _error("another publisher has appended to it since this one began", "nothing was signed; run again, one at a time")
+def _batch_key(size: int, signer: Signer) -> str:
+    """Return where in the state the batch is that follows `size` entries of the log of this key."""
+    return f"log_batches/{hashlib.sha256(signer.public_key).hexdigest()}/{size}"
+
+
+def _overtaken() -> VerificationError:
+    return _error("another publisher has appended to it since this one began", "nothing was signed; run again, one at a time")
 
 
 def _size(checkpoint: Checkpoint | None) -> int:

@@ -88,15 +88,17 @@ def record(
     refused: list[tuple[str, str]] = []
     for bundle in _complete_bundles(inbox):
         try:
-            envelope = inbox.get(f"{bundle}/{ATTESTATION}")
+            files = _files(inbox, bundle)
+            envelope = files.get(ATTESTATION)
+            if envelope is None:
+                continue  # another publisher has just recorded it
             if bundle in known and bundle_id_of(envelope) == bundle:
                 already.append(bundle)
             elif is_rebuild_bundle(envelope):
-                files = _files(inbox, bundle)
                 verdict = take_rebuild(bundle, files, hosts=hosts, attempts=tables.attempts, site=site, signer=log_signer)
                 pending.append(_Pending(recorded=verdict.rebuild, entry=verdict.entry))
             else:
-                checked = check_attempt_bundle(bundle, _files(inbox, bundle), hosts)
+                checked = check_attempt_bundle(bundle, files, hosts)
                 pending.append(_put_files(checked, envelope, site, log_signer, recipes))
         except (VerificationError, ObjectExists) as error:
             progress.step(f"refused bundle {bundle[:16]}…: {error}")
