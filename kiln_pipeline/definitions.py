@@ -9,7 +9,7 @@ from pathlib import Path
 import dagster as dg
 
 from kiln_pipeline.defs import checks, jobs, schedules, sensors
-from kiln_pipeline.defs.assets import metadata, mirroring, publishing, wheels
+from kiln_pipeline.defs.assets import metadata, mirroring, publishing, replicas, wheels
 from kiln_pipeline.workspace import Workspace
 
 
@@ -24,6 +24,7 @@ def assemble(workspace: Workspace, *, automation: bool = False) -> dg.Definition
             mirroring.mirror,
             publishing.simple_index,
             publishing.package_pages,
+            replicas.replicas,
         ],
         asset_checks=[
             checks.upstream_answers,
@@ -33,10 +34,11 @@ def assemble(workspace: Workspace, *, automation: bool = False) -> dg.Definition
             checks.mirror_is_whole,
             checks.index_matches_log,
         ],
-        jobs=[jobs.refresh, jobs.publish, jobs.mirror, jobs.build_wheel, jobs.audit, jobs.snapshot],
+        jobs=[jobs.refresh, jobs.publish, jobs.mirror, jobs.build_wheel, jobs.audit, jobs.snapshot, jobs.replicate],
         schedules=[
             schedules.hourly_refresh(automation),
             schedules.hourly_mirror(automation),
+            schedules.hourly_replicate(automation),
             schedules.daily_audit(automation),
             schedules.daily_snapshot(automation),
         ],
@@ -45,6 +47,7 @@ def assemble(workspace: Workspace, *, automation: bool = False) -> dg.Definition
             sensors.missing_wheels_to_build(automation),
             sensors.inbox_to_publish(automation),
             sensors.changes_to_publish(automation),
+            sensors.site_to_targets(automation),
         ],
         resources={"kiln": workspace},
         # one process per run: every step is a child process of its own already (pip, cibuildwheel, zig)

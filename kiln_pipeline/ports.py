@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from kiln_pipeline.core.build_plan import BuildPlan, BuildResult, Material
 from kiln_pipeline.core.distributions import DistributionFile, ProjectPage
@@ -93,6 +93,19 @@ class ObjectStore(Protocol):
 
     def keys(self, prefix: str = "") -> Iterator[str]:
         """Yield all keys that start with `prefix`, in byte order."""
+        ...
+
+
+@runtime_checkable
+class ReleasePage(Protocol):
+    """Where files are released under a tag, for people to find: GitHub Releases. ``str`` of it says where."""
+
+    def publish(self, tag: str, files: Mapping[str, bytes], notes: str) -> bool:
+        """Release `files` (filename -> bytes) under `tag`, all at once for those who look; True when anything was done.
+
+        Run again after any failure, it goes on from there. Raises `ObjectExists` when one of them is released with other bytes,
+        and `StoreError` when the page cannot be reached or refuses.
+        """
         ...
 
 

@@ -51,7 +51,7 @@ from kiln_pipeline.core.platforms import BuildIdentifier, Platform
 from kiln_pipeline.core.rebuilds import Rebuild
 from kiln_pipeline.core.recipes import Recipe
 from kiln_pipeline.errors import BuildError, Problem, RecipeError
-from kiln_pipeline.ports import ObjectStore, PageTemplates, Progress, UpstreamIndex, WheelBuilder
+from kiln_pipeline.ports import ObjectStore, PageTemplates, Progress, ReleasePage, UpstreamIndex, WheelBuilder
 from kiln_pipeline.stages.log_tables import load_attempts, load_rebuilds
 from kiln_pipeline.stages.package_pages import SiteIdentity
 
@@ -80,7 +80,7 @@ class Workspace:
     origin: str
     hosts_file: Path | None = None
     """Who may sign attempts (`core.hosts`); None: this host alone."""
-    publish_targets: Callable[[], Mapping[str, ObjectStore]] = dict
+    publish_targets: Callable[[], Mapping[str, ObjectStore | ReleasePage]] = dict
     """Where else the site goes, by name: reads kiln.toml."""
     site_url: str = DEFAULT_SITE_URL
     builds_at_once: Callable[[], int] = builds_at_once

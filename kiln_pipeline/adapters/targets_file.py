@@ -1,18 +1,19 @@
-"""Reads ``kiln.toml`` and makes the stores of its publish targets. What the file means is `core.publish_targets`' matter."""
+"""Reads ``kiln.toml`` and makes its publish targets. What the file means is `core.publish_targets`' matter."""
 
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from kiln_pipeline.adapters.directory import DirectoryStore
+from kiln_pipeline.adapters.github_releases import API, GitHubReleases
 from kiln_pipeline.adapters.s3 import S3Store
 from kiln_pipeline.adapters.s3_client import parse_location
 from kiln_pipeline.core.publish_targets import PublishTarget, parse_targets
 from kiln_pipeline.errors import Problem, RecipeError
-from kiln_pipeline.ports import ObjectStore
+from kiln_pipeline.ports import ObjectStore, ReleasePage
 
 
-def load_targets(path: Path, environment: Mapping[str, str]) -> Mapping[str, ObjectStore]:
+def load_targets(path: Path, environment: Mapping[str, str]) -> Mapping[str, ObjectStore | ReleasePage]:
     """Return the publish targets of ``kiln.toml`` by name; none without the file. Raises `RecipeError` with every problem."""
     try:
         text = path.read_text(encoding="utf-8")
@@ -24,7 +25,10 @@ def load_targets(path: Path, environment: Mapping[str, str]) -> Mapping[str, Obj
     return {target.name: _store(target, path, environment) for target in parse_targets(text, path.name)}
 
 
-def _store(target: PublishTarget, path: Path, environment: Mapping[str, str]) -> ObjectStore:
+def _store(target: PublishTarget, path: Path, environment: Mapping[str, str]) -> ObjectStore | ReleasePage:
+    if target.to.startswith("github://"):
+        token = environment.get("GITHUB_TOKEN", "")
+        return GitHubReleases(target.to.removeprefix("github://"), token=token, api=target.endpoint or API)
     if not target.to.startswith("s3://"):
         return DirectoryStore((path.parent / target.to).resolve())
     source = f"{path.name}: {target.name}"

@@ -67,9 +67,12 @@ def _check_site(workspace: Any, progress: Any, mend: bool) -> Sequence[Any]:
 
 
 def _check_target(workspace: Any, progress: Any, target: str, mend: bool) -> Sequence[Any]:
+    from kiln_pipeline.ports import ReleasePage
     from kiln_pipeline.stages import index_check
 
     store = _targets(workspace, [target])[target]
+    if isinstance(store, ReleasePage):
+        raise RecipeError([Problem(file="kiln.toml", field=target, message="is a page of releases: only stores are checked")])
     findings = index_check.check_target(target, store, workspace.state, progress=progress)
     _show(findings)
     if mend and findings:

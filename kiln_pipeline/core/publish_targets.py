@@ -6,6 +6,11 @@ to = "s3://bucket/prefix"                             # or a folder, relative to
 endpoint = "https://s3.eu-central-1.wasabisys.com"    # for S3; without it KILN_S3_ENDPOINT
 profile = "wasabi"                                    # for S3: credentials of ~/.aws; without it the AWS_* variables
 region = "eu-central-1"                               # for S3; without it AWS_REGION
+
+[[publish]]
+name = "releases"
+to = "github://owner/repository"                      # its releases page, with the token in GITHUB_TOKEN
+endpoint = "https://github.example.org/api/v3"        # for a GitHub of one's own
 """
 
 import re
@@ -15,6 +20,7 @@ from dataclasses import dataclass
 from kiln_pipeline.core.toml_tables import TableReader
 from kiln_pipeline.errors import Problem, RecipeError
 
+_REPOSITORY = re.compile(r"github://[A-Za-z0-9-]+/[A-Za-z0-9._-]+", re.ASCII)
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?", re.ASCII)
 
 
@@ -24,7 +30,7 @@ class PublishTarget:
 
     name: str
     to: str
-    """A folder, or ``s3://bucket/prefix``."""
+    """A folder, ``s3://bucket/prefix`` or ``github://owner/repository``."""
     endpoint: str = ""
     profile: str = ""
     region: str = ""
@@ -53,12 +59,13 @@ def parse_targets(text: str, file: str) -> tuple[PublishTarget, ...]:
 
 def _target(reader: TableReader) -> PublishTarget | None:
     reader.require("name", "write a name for it, like wasabi")
-    reader.require("to", "write a folder, or s3://bucket/prefix")
+    reader.require("to", "write a folder, s3://bucket/prefix or github://owner/repository")
     name, to = reader.text("name", _name), reader.text("to", _place)
     settings = {key: reader.text(key, str) for key in ("endpoint", "profile", "region")}
     for key, value in settings.items():
-        if value and to is not None and not to.startswith("s3://"):
-            reader.report(key, "is for s3:// only")
+        kinds = ("s3://", "github://") if key == "endpoint" else ("s3://",)
+        if value and to is not None and not to.startswith(kinds):
+            reader.report(key, f"is for {' and '.join(kinds)} only")
     reader.finish()
     if name is None or to is None:
         return None
@@ -72,6 +79,6 @@ def _name(text: str) -> str:
 
 
 def _place(text: str) -> str:
-    if not text or ("://" in text and not text.startswith("s3://")):
-        raise ValueError(f"{text!r} is neither a folder nor s3://bucket/prefix")
+    if not text or ("://" in text and not text.startswith("s3://") and not _REPOSITORY.fullmatch(text)):
+        raise ValueError(f"{text!r} is neither a folder nor s3://bucket/prefix nor github://owner/repository")
     return text

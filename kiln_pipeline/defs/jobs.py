@@ -40,6 +40,12 @@ mirror = dg.define_asset_job(
     description="Copy upstream's files of the projects whose recipe asks for it; a publish follows when something changed.",
 )
 
+replicate = dg.define_asset_job(
+    "replicate",
+    selection=dg.AssetSelection.assets("replicas"),
+    description="Bring the [[publish]] targets of kiln.toml up to the site; asked for per target by a sensor and a schedule.",
+)
+
 
 class AdHocBuild(dg.Config):
     """The parameters of python.build's workflow, plus the platform."""

@@ -3,6 +3,9 @@
 import dagster as dg
 
 from kiln_pipeline.defs import jobs
+from kiln_pipeline.defs.sensors import failure_of_tick, target_run
+from kiln_pipeline.errors import KilnError
+from kiln_pipeline.workspace import Workspace
 
 
 def daily_audit(automation: bool) -> dg.ScheduleDefinition:
@@ -51,3 +54,24 @@ def hourly_refresh(automation: bool) -> dg.ScheduleDefinition:
         default_status=status,
         description="Refresh release metadata and compute the missing wheels, at seven minutes past every hour.",
     )
+
+
+def hourly_replicate(automation: bool) -> dg.ScheduleDefinition:
+    """Every hour: whatever a target still lacks, each in a run of its own."""
+    status = dg.DefaultScheduleStatus.RUNNING if automation else dg.DefaultScheduleStatus.STOPPED
+
+    @dg.schedule(
+        name="hourly_replicate",
+        job=jobs.replicate,
+        cron_schedule="37 * * * *",
+        default_status=status,
+        description="Let every [[publish]] target catch up, at 37 minutes past every hour; nothing is copied twice.",
+    )
+    def hourly_replicate(kiln: dg.ResourceParam[Workspace]) -> list[dg.RunRequest] | dg.SkipReason:
+        try:
+            targets = kiln.publish_targets()
+        except KilnError as error:
+            raise failure_of_tick(error) from None
+        return [target_run(name) for name in sorted(targets)] or dg.SkipReason("kiln.toml has no [[publish]] target")
+
+    return hourly_replicate

@@ -8,6 +8,8 @@ import dagster as dg
 
 from kiln_pipeline.core.distributions import Release
 from kiln_pipeline.core.missing_wheels import in_order
+from kiln_pipeline.core.simple_index import manifest
+from kiln_pipeline.core.site_layout import CHECKPOINT
 from kiln_pipeline.defs import jobs
 from kiln_pipeline.defs.assets.wheels import wheels
 from kiln_pipeline.defs.partitions import partition_key
@@ -137,6 +139,41 @@ def changes_to_publish(automation: bool) -> dg.SensorDefinition:
         return dg.SensorResult(run_requests=[dg.RunRequest(run_key=key)])
 
     return changes_to_publish
+
+
+def site_to_targets(automation: bool) -> dg.SensorDefinition:
+    """Copy the site to each target when it has changed."""
+
+    @dg.sensor(
+        job=jobs.replicate,
+        minimum_interval_seconds=60,
+        default_status=_status(automation),
+        description="Start a run for each [[publish]] target of kiln.toml when the site has changed since the last one.",
+    )
+    def site_to_targets(
+        context: dg.SensorEvaluationContext, kiln: dg.ResourceParam[Workspace]
+    ) -> dg.SensorResult | dg.SkipReason:
+        try:
+            targets = kiln.publish_targets()
+            version = data_version(kiln.state, manifest.KEY).value + data_version(kiln.site, CHECKPOINT).value
+        except KilnError as error:
+            raise failure_of_tick(error) from None
+        asked: dict[str, str] = json.loads(context.cursor) if context.cursor else {}
+        current = {name: hashlib.sha256(f"{target} {version}".encode()).hexdigest() for name, target in targets.items()}
+        fresh = [name for name in sorted(targets) if asked.get(name) != current[name]]
+        if not fresh:
+            return dg.SkipReason("no target, or the site has not changed")
+        return dg.SensorResult(
+            run_requests=[target_run(name, f"{name}|{current[name]}") for name in fresh], cursor=json.dumps(current)
+        )
+
+    return site_to_targets
+
+
+def target_run(name: str, key: str | None = None) -> dg.RunRequest:
+    """Return the request for a run that is for one target alone; runs for one target follow each other."""
+    config = {"ops": {"replicas": {"config": {"targets": [name]}}}}
+    return dg.RunRequest(run_key=key, run_config=config, tags={"kiln/writes": f"target {name}"})
 
 
 def failure_of_tick(error: KilnError) -> dg.Failure:

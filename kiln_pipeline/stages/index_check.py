@@ -13,12 +13,12 @@ from enum import StrEnum
 from functools import partial
 
 from kiln_pipeline.core.simple_index.manifest import ROOT, page_keys
-from kiln_pipeline.core.site_inventory import read_inventory, write_inventory
+from kiln_pipeline.core.site_inventory import write_inventory
 from kiln_pipeline.errors import ObjectNotFound
 from kiln_pipeline.ports import ObjectStore, Progress
 from kiln_pipeline.stages.inventory import take_snapshot, view_page_hashes
 from kiln_pipeline.stages.publish import UNFINISHED, read_unfinished
-from kiln_pipeline.stages.replicate import state_key
+from kiln_pipeline.stages.targets import noted, state_key
 
 _PARALLEL = 8
 _TOGETHER = 2000
@@ -58,7 +58,7 @@ def check_site(
 
 def check_target(name: str, target: ObjectStore, state: ObjectStore, *, progress: Progress) -> tuple[Finding, ...]:
     """Compare a replica with the note of what it has; everything in it is unowned when there is none, or it was moved."""
-    return check_objects(target, _noted(name, target, state), progress=progress)
+    return check_objects(target, noted(name, str(target), state), progress=progress)
 
 
 def check_objects(
@@ -89,8 +89,8 @@ def mend_pages(findings: Sequence[Finding], state: ObjectStore) -> tuple[str, ..
     projects = sorted({_project(finding.key) for finding in findings if finding.is_page})
     if projects:
         # what an unfinished publish has noted stays noted
-        noted = read_unfinished(state) or []
-        state.put(UNFINISHED, json.dumps([*dict.fromkeys([*noted, *projects])]).encode())
+        unfinished = read_unfinished(state) or []
+        state.put(UNFINISHED, json.dumps([*dict.fromkeys([*unfinished, *projects])]).encode())
     return tuple(project for project in projects if project != ROOT)
 
 
@@ -99,20 +99,12 @@ def mend_target(name: str, target: ObjectStore, findings: Iterable[Finding], sta
 
     An altered file that was published once is not overwritten by it either: it says so.
     """
-    noted = _noted(name, target, state)
-    gone = [finding.key for finding in findings if finding.key in noted]
+    known = noted(name, str(target), state)
+    gone = [finding.key for finding in findings if finding.key in known]
     if gone:
-        kept = {key: sha256 for key, sha256 in noted.items() if key not in gone}
+        kept = {key: sha256 for key, sha256 in known.items() if key not in gone}
         state.put(state_key(name), write_inventory(kept, str(target)))
     return len(gone)
-
-
-def _noted(name: str, target: ObjectStore, state: ObjectStore) -> dict[str, str]:
-    try:
-        objects, place = read_inventory(state.get(state_key(name)), state_key(name))
-    except ObjectNotFound:
-        return {}
-    return objects if place == str(target) else {}
 
 
 def _project(key: str) -> str:

@@ -19,12 +19,13 @@ from kiln_pipeline.core.site_inventory import (
     is_removable,
     is_write_once,
     order_of,
-    read_inventory,
     write_inventory,
 )
 from kiln_pipeline.errors import KilnError, ObjectNotFound, StoreError, VerificationError
-from kiln_pipeline.ports import ObjectStore, Progress
+from kiln_pipeline.ports import ObjectStore, Progress, ReleasePage
 from kiln_pipeline.stages.inventory import Snapshot
+from kiln_pipeline.stages.release_wheels import release_wheels
+from kiln_pipeline.stages.targets import TargetReport, noted, state_key
 
 _UNKNOWN = "?"
 """The hash of what a run was about to write or remove: it is neither there for sure, nor not there."""
@@ -37,49 +38,32 @@ _OF_ANY_SIZE = ("mirror/", "wheels/")
 _NOT_AS_NOTED = "the site is being published, and the next run takes it; else `kiln index check` tells what is wrong"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TargetReport:
-    """What a run did for one target."""
-
-    name: str
-    copied: int = 0
-    """Objects written, or found to be there."""
-    copied_bytes: int = 0
-    removed: int = 0
-    left: int = 0
-    """Objects still to be written or removed; 0 means that it has caught up."""
-    problem: str = ""
-    """Why it was stopped."""
-
-
-def state_key(name: str) -> str:
-    """Return the key in the state that holds what the target called `name` has."""
-    return f"targets/{name}.parquet"
-
-
 def replicate(
     snapshot: Snapshot,
     *,
     site: ObjectStore,
-    targets: Mapping[str, ObjectStore],
+    targets: Mapping[str, ObjectStore | ReleasePage],
     state: ObjectStore,
     progress: Progress,
     keep_going: Callable[[], bool] = lambda: True,
     parallel: int = _PARALLEL,
 ) -> tuple[TargetReport, ...]:
-    """Bring every target (by name) up to `snapshot`, side by side, and report on each, sorted by name.
+    """Bring every target (by name: a store, or a page of releases) up to `snapshot`, side by side.
 
-    `keep_going` is asked now and then by each target; when it says no, the target is left as it is, consistent, for the next run.
+    Returns a report on each, sorted by name. `keep_going` is asked now and then by each target; when it says no, the target is left as it is, consistent, for the next run.
     `parallel` is the number of objects that one target is sent at a time. Raises nothing of its own: see `TargetReport.problem`.
     """
     if not targets:
         return ()
-    runs = [
-        _Target(name, store, snapshot, site=site, state=state, keep_going=keep_going, parallel=parallel)
-        for name, store in sorted(targets.items())
-    ]
-    with ThreadPoolExecutor(len(runs)) as pool:
-        reports = tuple(pool.map(_Target.run, runs))
+
+    def one(name: str) -> TargetReport:
+        target = targets[name]
+        if isinstance(target, ReleasePage):
+            return release_wheels(name, target, snapshot, site=site, state=state, keep_going=keep_going)
+        return _Target(name, target, snapshot, site=site, state=state, keep_going=keep_going, parallel=parallel).run()
+
+    with ThreadPoolExecutor(len(targets)) as pool:
+        reports = tuple(pool.map(one, sorted(targets)))
     for report in reports:
         ending = f"stopped: {report.problem}" if report.problem else "caught up" if not report.left else f"{report.left} left"
         if report.copied or report.removed or report.problem or report.left:
@@ -139,7 +123,7 @@ class _Target:
         )
 
     def _run(self) -> None:
-        self._has = self._noted()
+        self._has = noted(self._name, str(self._store), self._state)
         copies = [key for key in self._wanted if self._lacks(key)]
         removals = [key for key in self._has if key not in self._wanted and is_removable(key, self._wanted)]
         if not copies and not removals:
@@ -162,14 +146,6 @@ class _Target:
                 self._done.pending.discard(key)
         finally:
             self._note()
-
-    def _noted(self) -> dict[str, str]:
-        """Return what the last run noted; nothing when there was none, or the target has been moved to another place."""
-        try:
-            objects, place = read_inventory(self._state.get(state_key(self._name)), state_key(self._name))
-        except ObjectNotFound:
-            return {}
-        return objects if place == str(self._store) else {}
 
     def _lacks(self, key: str) -> bool:
         has, wanted = self._has.get(key), self._wanted[key]
