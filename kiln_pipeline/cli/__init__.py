@@ -389,6 +389,41 @@ def rebuild(subject: str, site: str | None, log_key: str | None, keep: Path | No
     sys.exit(rebuilding.exit_code(rebuilt.rebuild.verdict))
 
 
+@main.command()
+@click.argument("release", metavar="PROJECT==VERSION")
+@click.option("--python", required=True, metavar="VERSION", help="3.11, 3.13t (free-threaded), or a tag such as cp311.")
+@click.option("--url", default="", metavar="URL", help="Where the sdist is, ending in #sha256=…; without it, upstream's own.")
+@click.option("--env", "variables", multiple=True, metavar="KEY=VALUE", help="For the build; quoted as in a shell. Repeatable.")
+@click.option("--platform", default="", metavar="PLATFORM", help="Such as manylinux_x86_64 (default: this host's).")
+@click.option(
+    "--output", type=click.Path(path_type=Path, file_okay=False), default=Path("dist"), show_default=True, help="The folder."
+)
+@click.option("--json", "as_json", is_flag=True, help="The attempt as one JSON object, for programs.")
+def build(release: str, python: str, url: str, variables: tuple[str, ...], platform: str, output: Path, as_json: bool) -> None:
+    """Build one wheel as asked, missing or not, and leave it in a folder with its signed bundle. Publishes nothing.
+
+    A recipe of the project is used where there is one. The same release, Python, recipe and variables give the same bytes
+    wherever they are built. Exits with 10 when the build fails; its bundle, with the log, is there all the same.
+    """
+    from kiln_pipeline.adapters.terminal import TerminalProgress
+    from kiln_pipeline.cli import building
+
+    asked = building.Asked(release=release, python=python, url=url, variables=variables, platform=platform)
+    with _terminated_as_interrupt(), TerminalProgress() as progress:
+        attempt = building.build(
+            _workspace(progress=progress), asked, output.absolute(), run_id=os.environ.get("GITHUB_RUN_ID", "")
+        )
+    answer = building.as_dict(attempt, output)
+    if as_json:
+        click.echo(json.dumps(answer, indent=2))
+    elif attempt.wheel:
+        click.echo(f"{answer['wheel']}  sha256={attempt.wheel_sha256}")
+    else:
+        click.echo(f"{attempt.failure}: {attempt.proof} (log: {answer['bundle']}/build.log.gz)")
+    if not attempt.wheel:
+        sys.exit(SOME_BUILDS_FAILED)
+
+
 main.add_command(audit)
 main.add_command(index)
 main.add_command(mirror)

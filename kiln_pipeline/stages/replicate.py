@@ -50,7 +50,8 @@ def replicate(
 ) -> tuple[TargetReport, ...]:
     """Bring every target (by name: a store, or a page of releases) up to `snapshot`, side by side.
 
-    Returns a report on each, sorted by name. `keep_going` is asked now and then by each target; when it says no, the target is left as it is, consistent, for the next run.
+    Returns a report on each, sorted by name. `keep_going` is asked now and then by each target; when it says no, the target is
+    left as it is, consistent, for the next run.
     `parallel` is the number of objects that one target is sent at a time. Raises nothing of its own: see `TargetReport.problem`.
     """
     if not targets:
