@@ -10,16 +10,10 @@ import tempfile
 from datetime import datetime
 from pathlib import Path
 
-<<<<<<< HEAD
 from kiln_pipeline.core.distributions import ProjectPage, project_name
-from kiln_pipeline.core.recipe_starter import ReleaseGaps, defaults_recipe, release_gaps, starter
-=======
-from packaging.version import Version
-
-from kiln_pipeline.core.distributions import FileKind, ProjectPage, project_name
 from kiln_pipeline.core.mirror.closure import Needed
 from kiln_pipeline.core.mirror.settings import MirrorMode
->>>>>>> 7d5e02d (kiln mirror closure and export-bandersnatch; the mirror beside bandersnatch)
+from kiln_pipeline.core.recipe_starter import ReleaseGaps, defaults_recipe, release_gaps, starter
 from kiln_pipeline.core.recipe_toml import PATCHES, parse_recipes
 from kiln_pipeline.core.recipes import Recipe
 from kiln_pipeline.errors import Problem, RecipeError, StoreError
@@ -95,7 +89,6 @@ def new_recipe(folder: Path, project: str, *, version: str = "", page: ProjectPa
     return path
 
 
-<<<<<<< HEAD
 def _defaults(folder: Path) -> str:
     problems: list[Problem] = []
     text = _read(folder / DEFAULTS, problems) if (folder / DEFAULTS).exists() else STARTER_DEFAULTS
@@ -116,7 +109,8 @@ def _gaps(page: ProjectPage, wanted: Recipe, now: datetime) -> tuple[ReleaseGaps
         message = f"upstream has wheels of {release}{lines} for every default target that there can be; nothing to write ({hint})"
         raise RecipeError([Problem(file=page.project, field="", message=message)])
     return gaps
-=======
+
+
 def mirror_recipe(folder: Path, needed: Needed, *, mode: MirrorMode) -> Path | None:
     """Write a recipe that builds nothing and mirrors a project of a closure; None when it has a recipe already.
 
@@ -137,7 +131,6 @@ def mirror_recipe(folder: Path, needed: Needed, *, mode: MirrorMode) -> Path | N
     except OSError as error:
         reason = f"cannot be written: {error.strerror or error}"
         raise StoreError(key=str(path), reason=reason, hint="see to the folder") from error
->>>>>>> 7d5e02d (kiln mirror closure and export-bandersnatch; the mirror beside bandersnatch)
 
 
 def _project_folders(folder: Path, problems: list[Problem]) -> list[str]:
