@@ -5,7 +5,7 @@ import time
 import dagster as dg
 from pydantic import Field
 
-from kiln_pipeline.defs.assets.publishing import simple_index
+from kiln_pipeline.defs.assets.publishing import package_pages, simple_index
 from kiln_pipeline.defs.presentation import OWNERS, RunProgress, failure, preview
 from kiln_pipeline.errors import KilnError, StoreError
 from kiln_pipeline.stages.inventory import Snapshot, take_snapshot
@@ -34,7 +34,7 @@ def _snapshot(kiln: Workspace) -> Snapshot:
 
 
 @dg.asset(
-    deps=[simple_index],
+    deps=[simple_index, package_pages],
     group_name="publisher",
     kinds={"s3"},
     owners=OWNERS,
