@@ -8,7 +8,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from kiln_pipeline.defs import checks, jobs, schedules, sensors
+from kiln_pipeline.defs import checks, jobs, rebuilding, schedules, sensors
 from kiln_pipeline.defs.assets import metadata, mirroring, publishing, replicas, wheels
 from kiln_pipeline.workspace import Workspace
 
@@ -34,13 +34,23 @@ def assemble(workspace: Workspace, *, automation: bool = False) -> dg.Definition
             checks.mirror_is_whole,
             checks.index_matches_log,
         ],
-        jobs=[jobs.refresh, jobs.publish, jobs.mirror, jobs.build_wheel, jobs.audit, jobs.snapshot, jobs.replicate],
+        jobs=[
+            jobs.refresh,
+            jobs.publish,
+            jobs.mirror,
+            jobs.build_wheel,
+            jobs.audit,
+            jobs.snapshot,
+            jobs.replicate,
+            rebuilding.rebuild_sample,
+        ],
         schedules=[
             schedules.hourly_refresh(automation),
             schedules.hourly_mirror(automation),
             schedules.hourly_replicate(automation),
             schedules.daily_audit(automation),
             schedules.daily_snapshot(automation),
+            schedules.weekly_rebuild(automation),
         ],
         sensors=[
             sensors.new_releases(automation),

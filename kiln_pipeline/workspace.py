@@ -43,6 +43,7 @@ from kiln_pipeline.adapters.s3_client import parse_location
 from kiln_pipeline.adapters.targets_file import load_targets
 from kiln_pipeline.adapters.upstream import SimpleApiUpstream
 from kiln_pipeline.adapters.zig import ZigBuilder
+from kiln_pipeline.core import site_layout
 from kiln_pipeline.core.attempts import Attempt
 from kiln_pipeline.core.demand import Demand
 from kiln_pipeline.core.hosts import Host
@@ -50,7 +51,7 @@ from kiln_pipeline.core.mirror.settings import size
 from kiln_pipeline.core.platforms import BuildIdentifier, Platform
 from kiln_pipeline.core.rebuilds import Rebuild
 from kiln_pipeline.core.recipes import Recipe
-from kiln_pipeline.errors import BuildError, Problem, RecipeError
+from kiln_pipeline.errors import BuildError, ObjectNotFound, Problem, RecipeError
 from kiln_pipeline.ports import ObjectStore, PageTemplates, Progress, ReleasePage, UpstreamIndex, WheelBuilder
 from kiln_pipeline.stages.log_tables import load_attempts, load_rebuilds
 from kiln_pipeline.stages.package_pages import SiteIdentity
@@ -176,6 +177,14 @@ class Workspace:
         """
         with exclusive(self.home / "locks" / what, f"writing the {what}"):
             yield
+
+    @property
+    def published_log_key(self) -> str:
+        """The verifier key of the log on the site, as published there; empty before there is one."""
+        try:
+            return self.site.get(site_layout.LOG_KEY).decode("utf-8", "replace").strip()
+        except ObjectNotFound:
+            return ""
 
     @property
     def served_site(self) -> Path | ObjectStore:

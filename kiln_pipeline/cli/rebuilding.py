@@ -13,11 +13,10 @@ import click
 
 from kiln_pipeline.adapters import diffoscope
 from kiln_pipeline.cli.verifying import is_wheel, open_site, read_wheel_file
-from kiln_pipeline.core import site_layout
 from kiln_pipeline.core.audit_log.checkpoint import VerifierKey
 from kiln_pipeline.core.rebuilds import Obstacle, RebuildVerdict, summary
 from kiln_pipeline.core.strict_json import format_time
-from kiln_pipeline.errors import ObjectNotFound, Problem, RecipeError, StoreError
+from kiln_pipeline.errors import Problem, RecipeError, StoreError
 from kiln_pipeline.stages.rebuild import Original, Rebuilt, leave_in_inbox, rebuild_wheel
 from kiln_pipeline.stages.verify import verify_wheel
 from kiln_pipeline.workspace import Workspace
@@ -53,20 +52,12 @@ def rebuild(
         explain=diffoscope.explain,
         progress=workspace.progress,
     )
-    if where.log_key.strip() != _own_log(workspace):
+    if where.log_key.strip() != workspace.published_log_key:
         return rebuilt, f"not recorded: {origin} is not the log of this workspace's site"
     if rebuilt.rebuild.obstacle == Obstacle.OTHER_PLATFORM:
         return rebuilt, "not recorded: nothing was tried on this host"
     bundle = leave_in_inbox(original, rebuilt, inbox=workspace.inbox, signer=workspace.host_key)
     return rebuilt, f"signed by {workspace.host_key.name} and left in the inbox as {bundle[:16]}…: the next publish records it"
-
-
-def _own_log(workspace: Workspace) -> str:
-    """Return the key of the log on the workspace's own site; empty when that has none."""
-    try:
-        return workspace.site.get(site_layout.LOG_KEY).decode("utf-8", "replace").strip()
-    except ObjectNotFound:
-        return ""
 
 
 def keep(rebuilt: Rebuilt, folder: Path) -> None:

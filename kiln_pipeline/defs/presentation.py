@@ -1,7 +1,7 @@
 """How stages' results look in Dagster: column schemas, preview tables, links, data versions. No decisions here."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from kiln_pipeline.core import site_layout
 from kiln_pipeline.core.attempts import Attempt
+from kiln_pipeline.core.rebuilds import Rebuild, tell
 from kiln_pipeline.errors import KilnError, ObjectNotFound
 from kiln_pipeline.ports import ObjectStore, Progress
 
@@ -28,8 +29,12 @@ class RunProgress:
         self._terminal.step(text)
 
 
-def lineage(attempt: Attempt, site_url: str, sdist_urls: Mapping[str, str]) -> dict[str, str]:
-    """Return an attempt's links, as cells of a table: ``sdist``, ``recipe``, ``attestation``, ``log``.
+def lineage(
+    attempt: Attempt, site_url: str, sdist_urls: Mapping[str, str], rebuilds: Mapping[str, Sequence[Rebuild]]
+) -> dict[str, str]:
+    """Return an attempt's links, as cells of a table: ``sdist``, ``recipe``, ``attestation``, ``log``, ``rebuild``.
+
+    `rebuilds` are those of each wheel by its filename (`core.rebuilds.rebuilds_by_wheel`); the newest verdict is the one linked.
 
     Those on the site lead somewhere once the attempt is recorded. An sdist that upstream does not list (an ad-hoc build's, or a
     deleted one) is shown by its hash alone: the attestation has its address.
@@ -43,7 +48,31 @@ def lineage(attempt: Attempt, site_url: str, sdist_urls: Mapping[str, str]) -> d
         "recipe": f"sha256 {attempt.recipe_sha256[:12]}…" if attempt.recipe_sha256 else "none: an ad-hoc build",
         "attestation": f"[attestation]({site_url}{proven})",
         "log": f"[log]({site_url}{site_layout.build_log(attempt.log_sha256)})",
+        "rebuild": _rebuild(attempt, site_url, rebuilds.get(attempt.wheel, ())),
     }
+
+
+def _rebuild(attempt: Attempt, site_url: str, rebuilds: Sequence[Rebuild]) -> str:
+    if not rebuilds:
+        return "not yet" if attempt.wheel else ""
+    proof = site_layout.rebuild_provenance(attempt.wheel, len(rebuilds))
+    return f"[{tell(rebuilds, attempt.host)}]({site_url}{proof})"
+
+
+def verdicts(rebuilds: Sequence[Rebuild]) -> dg.MarkdownMetadataValue | str:
+    """Return rebuilds as a table."""
+    rows = [
+        {
+            "wheel": rebuild.wheel,
+            "verdict": rebuild.verdict,
+            "host": rebuild.host,
+            "builder": rebuild.builder,
+            "when": f"{rebuild.finished:%Y-%m-%d %H:%M}",
+            "why": f"{rebuild.obstacle}: {rebuild.reason}" if rebuild.obstacle else "",
+        }
+        for rebuild in rebuilds
+    ]
+    return preview(rows, "wheel", "verdict", "host", "builder", "when", "why") if rows else "none"
 
 
 def sdist_urls(metadata: pa.Table, attempts: Iterable[Attempt]) -> dict[str, str]:

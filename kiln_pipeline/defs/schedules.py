@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from kiln_pipeline.defs import jobs
+from kiln_pipeline.defs import jobs, rebuilding
 from kiln_pipeline.defs.sensors import failure_of_tick, target_run
 from kiln_pipeline.errors import KilnError
 from kiln_pipeline.workspace import Workspace
@@ -41,6 +41,18 @@ def daily_snapshot(automation: bool) -> dg.ScheduleDefinition:
         cron_schedule="23 2 * * *",
         default_status=status,
         description="Keep the index of the day under simple@DATE/, at 02:23 UTC; views go after 90 days, but for one a month.",
+    )
+
+
+def weekly_rebuild(automation: bool) -> dg.ScheduleDefinition:
+    """Every week: build some of the published wheels again."""
+    status = dg.DefaultScheduleStatus.RUNNING if automation else dg.DefaultScheduleStatus.STOPPED
+    return dg.ScheduleDefinition(
+        name="weekly_rebuild",
+        job=rebuilding.rebuild_sample,
+        cron_schedule="23 4 * * 0",
+        default_status=status,
+        description="Build a sample of the published wheels again and compare, on Sundays at 04:23 UTC.",
     )
 
 

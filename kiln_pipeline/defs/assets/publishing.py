@@ -9,6 +9,7 @@ from kiln_pipeline.core.attempts import Outcome
 from kiln_pipeline.core.index_entries import superseded_wheels, vouched_attempts
 from kiln_pipeline.core.mirror.plan import page_mirrors
 from kiln_pipeline.core.mirror.settings import MirrorMode
+from kiln_pipeline.core.rebuilds import rebuilds_by_wheel
 from kiln_pipeline.core.simple_index import manifest
 from kiln_pipeline.defs.assets.metadata import release_metadata
 from kiln_pipeline.defs.assets.mirroring import mirror
@@ -22,6 +23,7 @@ from kiln_pipeline.defs.presentation import (
     lineage,
     preview,
     sdist_urls,
+    verdicts,
 )
 from kiln_pipeline.errors import KilnError
 from kiln_pipeline.ports import Progress
@@ -113,6 +115,7 @@ def audit_log(context: dg.AssetExecutionContext, kiln: dg.ResourceParam[Workspac
     attempts = kiln.attempts()
     latest = attempts[: -PREVIEW_ROWS - 2 : -1]
     sdists = sdist_urls(detect.load_metadata(kiln.state), latest)
+    rebuilds = kiln.rebuilds()
     rows = [
         {
             "index": attempt.index,
@@ -120,7 +123,7 @@ def audit_log(context: dg.AssetExecutionContext, kiln: dg.ResourceParam[Workspac
             "identifier": attempt.identifier,
             "outcome": attempt.outcome,
             "wheel or failure": attempt.wheel or f"{attempt.failure}: {attempt.proof}",
-            **lineage(attempt, kiln.site_url, sdists),
+            **lineage(attempt, kiln.site_url, sdists, rebuilds_by_wheel(rebuilds)),
         }
         for attempt in latest
     ]
@@ -135,8 +138,12 @@ def audit_log(context: dg.AssetExecutionContext, kiln: dg.ResourceParam[Workspac
             "refused bundles": preview(refused, "bundle", "reason") if refused else "none",
             "checkpoint": dg.MetadataValue.url(kiln.site_url + site_layout.CHECKPOINT),
             "latest attempts": preview(
-                rows, "index", "release", "identifier", "outcome", "wheel or failure", "sdist", "recipe", "attestation", "log"
+                rows,
+                *("index", "release", "identifier", "outcome", "wheel or failure"),
+                *("sdist", "recipe", "attestation", "log", "rebuild"),
             ),
+            "rebuilds": len(rebuilds),
+            "latest rebuilds": verdicts(rebuilds[: -PREVIEW_ROWS - 2 : -1]),
         },
     )
 

@@ -86,7 +86,7 @@ def describe(kiln: Workspace, attempts: list[Attempt], refused: list[str]) -> di
             "builder": attempt.builder,
             "wheel or failure": attempt.wheel or f"{attempt.failure}: {attempt.proof}",
             "seconds": round((attempt.finished - attempt.started).total_seconds(), 1),
-            **lineage(attempt, kiln.site_url, sdists),
+            **lineage(attempt, kiln.site_url, sdists, {}),  # what is just built has no rebuild yet
         }
         for attempt in attempts
     ]
@@ -94,7 +94,17 @@ def describe(kiln: Workspace, attempts: list[Attempt], refused: list[str]) -> di
         "built": sum(attempt.outcome is Outcome.SUCCEEDED for attempt in attempts),
         "failed": sum(attempt.outcome is Outcome.FAILED for attempt in attempts),
         "attempts": preview(
-            rows, "identifier", "outcome", "builder", "wheel or failure", "seconds", "sdist", "recipe", "attestation", "log"
+            rows,
+            "identifier",
+            "outcome",
+            "builder",
+            "wheel or failure",
+            "seconds",
+            "sdist",
+            "recipe",
+            "attestation",
+            "log",
+            "rebuild",
         ),
         "not buildable here": dg.MetadataValue.md("\n".join(f"- {why}" for why in refused) or "none"),
     }
