@@ -187,3 +187,19 @@ def test_the_asset_graph_shows_five_materialised_assets(ui: tuple[str, str], tmp
             )
             page.screenshot(path=str(tmp_path / f"{asset}.png"))
         browser.close()
+
+
+def test_rebuild_says_identical_and_the_next_run_has_it_on_record(folder: Path) -> None:
+    """The verdict is left in the inbox, taken in by the next run, and told by verify; the second time the log has two."""
+    wheel = next((folder / ".kiln" / "site" / "wheels").glob("*.whl"))
+    answer = kiln(folder, "rebuild", str(wheel), KILN_BUILDER="zig")
+    assert answer.returncode == 0, answer.stderr
+    assert f"{wheel.name}: identical: the same bytes" in answer.stdout
+    assert "left in the inbox" in answer.stdout
+    answer = kiln(folder, "run", KILN_BUILDER="zig")
+    assert answer.returncode == 0, answer.stderr
+    told = kiln(folder, "verify", str(wheel))
+    assert told.returncode == 0, told.stderr
+    assert "rebuilt 1× on its own build host: identical" in told.stdout
+    assert kiln(folder, "audit", "check", "--full").returncode == 0
+    assert kiln(folder, "index", "check").returncode == 0

@@ -4,25 +4,35 @@ import base64
 import gzip
 import hashlib
 import io
+import sys
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from platform import machine
 from types import MappingProxyType
 
 import pytest
+from pypi_simple import PYPI_SIMPLE_ENDPOINT
 
+from kiln_pipeline.adapters import diffoscope
+from kiln_pipeline.adapters.cibuildwheel import CibuildwheelBuilder
+from kiln_pipeline.adapters.zig import ZigBuilder
 from kiln_pipeline.core.build_plan import BuildPlan, BuildResult, Failure, Material
 from kiln_pipeline.core.failures import FailureClass
 from kiln_pipeline.core.platforms import BuildIdentifier, Platform
 from kiln_pipeline.core.provenance.dsse import unverified_payload
 from kiln_pipeline.core.provenance.statement import parse_statement
 from kiln_pipeline.core.rebuilds import Obstacle, RebuildVerdict, summary
+from kiln_pipeline.core.wheel_comparison import compare_wheels
 from kiln_pipeline.errors import BuildError, NotRebuildable, UpstreamError
+from kiln_pipeline.ports import WheelBuilder
+from kiln_pipeline.stages.build import build_wheel
 from kiln_pipeline.stages.rebuild import Explain, Original, Rebuilt, rebuild_wheel
 from kiln_pipeline_tests.audit_samples import LOG, MATERIALS, Silent, sample_bundle, sample_plan, sdist_bytes
-from kiln_pipeline_tests.fakes import MemoryUpstream, ScriptedBuilder
+from kiln_pipeline_tests.builds import MARKUPSAFE, SDISTS, plan_of
+from kiln_pipeline_tests.fakes import MemorySigner, MemoryStore, MemoryUpstream, ScriptedBuilder
 
 HERE = Platform.MACOSX_ARM64
 SDIST = {"wrapt-1.14.0.tar.gz": sdist_bytes("wrapt", "1.14.0")}
@@ -225,3 +235,90 @@ def test_an_upstream_that_does_not_answer_is_no_verdict(tmp_path: Path) -> None:
             work=tmp_path, explain=no_diffoscope, progress=Silent(),
         )  # fmt: skip
     assert list(tmp_path.iterdir()) == []
+
+
+def really_built(tmp_path: Path, builder: WheelBuilder, identifier: str) -> Original:
+    """MarkupSafe 2.0.1, built for real, as if it had been published."""
+    inbox = MemoryStore()
+    attempt = build_wheel(
+        plan_of(MARKUPSAFE, identifier),
+        builder=builder,
+        upstream=MemoryUpstream({}, {MARKUPSAFE: (SDISTS / MARKUPSAFE).read_bytes()}),
+        inbox=inbox,
+        signer=MemorySigner("first"),
+        clock=lambda: datetime.now(UTC),
+        work=tmp_path / "first",
+        progress=Silent(),
+    )
+    bundle = attempt.statement_sha256
+    assert attempt.wheel, gzip.decompress(inbox.get(f"{bundle}/build.log.gz")).decode()
+    statement = parse_statement(unverified_payload(inbox.get(f"{bundle}/attestation.json")))
+    return Original(wheel=inbox.get(f"{bundle}/{attempt.wheel}"), statement=statement, index=0, origin=LOG.name)
+
+
+def really_rebuilt(tmp_path: Path, builder: WheelBuilder, of: Original) -> Rebuilt:
+    return rebuild_wheel(
+        of,
+        builders=(builder,),
+        platform=of.statement.plan.identifier.platform,
+        host="second",
+        upstream=MemoryUpstream({}, {MARKUPSAFE: (SDISTS / MARKUPSAFE).read_bytes()}),
+        clock=lambda: datetime.now(UTC),
+        work=tmp_path / "second",
+        explain=diffoscope.explain,
+        progress=Silent(),
+    )
+
+
+@pytest.mark.slow
+def test_a_real_wheel_is_rebuilt_in_a_container(
+    tmp_path: Path, tools_folder: Path, container_environment: Mapping[str, str]
+) -> None:
+    """Identical with the recorded image and cibuildwheel; over it, a doctored wheel is equal or different as it was doctored."""
+    builder = CibuildwheelBuilder(tools_folder, endpoint=PYPI_SIMPLE_ENDPOINT, environment=container_environment)
+    of = really_built(tmp_path, builder, "cp311-manylinux_x86_64")
+    rebuilt = really_rebuilt(tmp_path, builder, of)
+    log = gzip.decompress(rebuilt.log).decode()
+    assert (rebuilt.rebuild.verdict, rebuilt.wheel == of.wheel) == (RebuildVerdict.IDENTICAL, True), rebuilt.difference + log
+    assert "@sha256:" in log
+    assert compare_wheels(rezipped(of.wheel), rebuilt.wheel).verdict is RebuildVerdict.EQUAL
+    with zipfile.ZipFile(io.BytesIO(of.wheel)) as archive:
+        (module,) = [name for name in archive.namelist() if name.endswith(".so")]
+        code = archive.read(module)
+    doctored = compare_wheels(rezipped(of.wheel, **{module: code.replace(b"&amp;", b"&amq;", 1)}), rebuilt.wheel)
+    assert doctored.verdict is RebuildVerdict.DIFFERENT
+    assert f"{module}  {len(code)} bytes published" in doctored.text
+    assert "ELF sections that differ: .rodata" in doctored.text
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the zig builder is for Linux")
+def test_a_real_wheel_is_rebuilt_with_zig(tmp_path: Path, tools_folder: Path) -> None:
+    """With tools made anew in the fresh place; another patch release of the interpreter, or another zig, is no rebuild."""
+    builder = ZigBuilder(tools_folder, endpoint=PYPI_SIMPLE_ENDPOINT)
+    here = f"cp{sys.version_info[0]}{sys.version_info[1]}-manylinux_{machine()}"
+    of = really_built(tmp_path, builder, here)
+    rebuilt = really_rebuilt(tmp_path, builder, of)
+    log = gzip.decompress(rebuilt.log).decode()
+    assert (rebuilt.rebuild.verdict, rebuilt.wheel == of.wheel) == (RebuildVerdict.IDENTICAL, True), rebuilt.difference + log
+    materials = of.statement.materials
+    for old, new, obstacle in (
+        ("cpython==", "cpython==3.0.", Obstacle.OTHER_INTERPRETER),
+        ("ziglang==0.", "ziglang==0.0.", Obstacle.TOOL_GONE),
+    ):
+        altered = tuple(replace(item, name=item.name.replace(old, new)) for item in materials)
+        told = really_rebuilt(tmp_path, builder, replace(of, statement=replace(of.statement, materials=altered)))
+        assert told.rebuild.obstacle == obstacle, told.rebuild.reason
+
+
+@pytest.mark.slow
+def test_an_image_that_is_nowhere(container_environment: Mapping[str, str], tmp_path: Path) -> None:
+    """One that was made on the build host is had from nobody else."""
+    builder = CibuildwheelBuilder(tmp_path, endpoint=PYPI_SIMPLE_ENDPOINT, environment=container_environment)
+    materials = (
+        Material(name="cibuildwheel==4.3.3", kind="tool"),
+        Material(name="localhost/kiln-nowhere:latest", kind="image", sha256="0" * 64),
+    )
+    with pytest.raises(NotRebuildable, match="was made on the build host") as refusal:
+        builder.replaying(BuildIdentifier.parse("cp311-manylinux_x86_64"), materials, tmp_path / "tools")
+    assert refusal.value.obstacle == Obstacle.IMAGE_GONE
