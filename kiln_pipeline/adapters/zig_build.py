@@ -89,7 +89,9 @@ class ZigBuild:
 
     def _load(self, wheel: Path) -> None:
         words = ["strict"] if self.plan.strategy.old_c_api else []
-        self._step([self.interpreter.path, "-I", load_check.__file__, wheel.parent, *words], self.work, {})
+        script = self.work / "load_check.py"
+        shutil.copyfile(load_check.__file__, script)  # a copy, since a jailed build sees nothing of kiln's own folder
+        self._step([self.interpreter.path, "-I", script, wheel.parent, *words], self.work, {})
 
     def requirements(self) -> tuple[Material, ...]:
         """Return the build requirements that were installed, with the sha256 of the files they came from, sorted."""
