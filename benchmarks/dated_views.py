@@ -54,7 +54,7 @@ def pages_of(rows: list[dict[str, object]]) -> dict[str, ProjectPage]:
 def publish_pages(pages: dict[str, ProjectPage], site: DirectoryStore, state: DirectoryStore) -> None:
     publish(
         projects=list(pages),
-        metadata=replace_projects(empty(), pages),
+        metadata=lambda _: replace_projects(empty(), pages),
         project_table=replace_states(empty_projects(), {name: ProjectState.of(page) for name, page in pages.items()}),
         attempts=(),
         superseded=(),

@@ -163,7 +163,7 @@ def _publish(upstream_url: str, folder: Path, *, superseded: Sequence[str]) -> P
     pages = {project: fetched.page for project in BEFORE if project != UNTRACKED and (fetched := client.project_page(project))}
     report = publish(
         projects=list(pages),
-        metadata=replace_projects(empty(), pages),
+        metadata=lambda _: replace_projects(empty(), pages),
         project_table=replace_states(empty_projects(), {name: ProjectState.of(each) for name, each in pages.items()}),
         attempts=attempts,
         superseded={each.wheel for each in attempts if each.release.project in superseded},
