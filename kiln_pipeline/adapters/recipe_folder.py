@@ -212,4 +212,14 @@ glibc = "2.28"          # AlmaLinux 8: the oldest image that is still kept up
 musl = "1.2"
 macos-arm64 = "11.0"    # the first macOS for arm64
 macos-x86_64 = "10.13"  # what python.org's installers need from Python 3.12 on
+
+[limits]                # of one build; where each is enforced, and how, stands in every wheel's statement
+memory = "8GiB"
+cpus = 0                # cores; 0: all
+time = "2h"             # on the clock, for each way of building that is tried
+cpu-time = "8h"         # of one process
+processes = 2048
+file-size = "4GiB"      # of any one file
+disk = "20GiB"          # of the build's folder
+log = "64MiB"           # what it may print
 """
