@@ -83,6 +83,7 @@ _HOST = (
         r"Cannot connect to the Docker daemon",
         r"Error response from daemon",
         r"OCIEngineTooOldError",
+        r"^ERROR: Could not open requirements file: .*kiln-",
         r"manifest unknown",
         r"^kiln: index: cannot listen on ",
         r"Error: (?:initializing source|creating build container|crun:|runc:|OCI runtime|unable to (?:pull|copy|start))",
@@ -109,6 +110,7 @@ _SPECIFIC = (
         r"fatal error: '?(?:longintrepr|pyarena|node|graminit)\.h",
         rf"no member named '(?:{_REMOVED_FIELDS})'",
         r"no member named '\w+' in 'struct (?:_ts|_frame|_err_stackitem|_typeobject|_is)'",
+        r"['‘]struct (?:_ts|_frame|_err_stackitem|_typeobject|_is|_longobject)['’]\}? has no member named",
         r"incomplete (?:definition of type|typedef) ['‘](?:struct _frame|PyFrameObject|PyCodeObject)",
         r"(?:undeclared identifier|implicit declaration of function|undeclared function|undefined reference to|undefined symbol:)"
         r" ?['‘`]?_?Py[A-Z_]\w+",

@@ -28,12 +28,13 @@ FAILURES = {"cp310-manylinux_x86_64": HEADER, "cp311-manylinux_x86_64": HEADER, 
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
-    """PyYAML 5.4.1 was tried for every Python of its recipe, and failed each time."""
+    """PyYAML 5.4.1 was tried for three Pythons, and failed each time."""
     made = memory_workspace(tmp_path, failures=FAILURES)
     detect.refresh(["pyyaml"], upstream=made.upstream, state=made.state, now=made.clock(), progress=made.progress)
     table = detect.find_missing(made.recipes, (), state=made.state, now=made.clock())
     recipe = next(recipe for recipe in made.recipes if recipe.project == "pyyaml")
-    for wheel in missing_for(table, PYYAML, Platform.MANYLINUX_X86_64):
+    wheels = missing_for(table, PYYAML, Platform.MANYLINUX_X86_64)
+    for wheel in (wheel for wheel in wheels if str(wheel.identifier) in FAILURES):
         build_wheel(
             plan_for(wheel, recipe=recipe, attempts=()),
             builder=made.builders[0],

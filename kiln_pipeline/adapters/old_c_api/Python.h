@@ -101,7 +101,7 @@ static inline PyObject *kiln_PyGen_Send(PyObject *generator, PyObject *value)
 #define Py_TRASHCAN_SAFE_END(op) Py_TRASHCAN_END
 #endif
 
-/* The line of a frame that a module made for a traceback: struct _frame begins so in 3.11, 3.12 and 3.13. */
+/* The line of a frame that a module made for a traceback, and what tracers set: struct _frame begins so in 3.11, 3.12 and 3.13. */
 #if PY_VERSION_HEX < 0x030E0000 && !defined(Py_BUILD_CORE)
 struct _frame {
     PyObject_HEAD
@@ -109,6 +109,8 @@ struct _frame {
     void *f_frame;
     PyObject *f_trace;
     int f_lineno;
+    char f_trace_lines;
+    char f_trace_opcodes;
 };
 #endif
 
