@@ -11,6 +11,7 @@ A run that is cut off loses nothing: the next one goes on in the middle of a fil
 # pyright: reportUnknownArgumentType=false, reportUnknownParameterType=false
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +19,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from kiln_pipeline.core import site_layout
+from kiln_pipeline.core.dated_views import DatedView
 from kiln_pipeline.core.distributions import DistributionFile
 from kiln_pipeline.core.mirror.copies import COPIES_SCHEMA, Copy, copies_of, copies_table
 from kiln_pipeline.core.mirror.plan import ProjectPlan, keep_for, plan_copies
@@ -25,6 +27,7 @@ from kiln_pipeline.core.mirror.settings import Mirror, MirrorMode
 from kiln_pipeline.core.recipes import Recipe
 from kiln_pipeline.errors import ObjectNotFound
 from kiln_pipeline.ports import ObjectStore, Progress, UpstreamIndex
+from kiln_pipeline.stages.dated_views import list_views, noted_views
 from kiln_pipeline.stages.mirror_copy import Copier, Limits, Meter, unmetered
 from kiln_pipeline.stages.mirror_report import MirrorReport, ProjectReport, load_report, save_report
 from kiln_pipeline.stages.tables import load_table, table_bytes
@@ -91,14 +94,18 @@ def prune(
 ) -> tuple[Copy, ...]:
     """Remove the copies that have been unlisted for as long as their recipe keeps them; return them.
 
-    Of a quarantined project they go at once. A copy that a page of the site still names stays until it does not: call this while
-    nothing is published. Raises `StoreError`.
+    Of a quarantined project they go at once. A copy that a page of the site or of a dated view still names stays until none does:
+    call this while nothing is published. Raises `StoreError`, and `VerificationError` for a view that cannot be read.
     """
     rows = projects.select(["project", "status"]).to_pylist()
     keep = keep_for(recipes, [row["project"] for row in rows if row["status"] == "quarantined"])
     table = _Table(state, site)
     due = [c for c in table.copies() if c.unlisted is not None and now - c.unlisted >= keep.get(c.project, _KEEP)]
-    pages = {project: _pages_of(project, site) for project in {copy.project for copy in due}}
+    views = list_views(site, state) if due else ()
+    if due and noted_views(site, state).unfinished:
+        progress.step("mirror: nothing removed: what dated views there are is not known until the next `kiln index snapshot`")
+        return ()
+    pages = {project: _pages_of(project, site, views) for project in {copy.project for copy in due}}
     gone = tuple(copy for copy in due if copy.key.rpartition("/")[0] not in pages[copy.project])
     for copy in gone:
         for key in reversed(copy.objects):
@@ -155,12 +162,16 @@ def _judged(recipes: Iterable[Recipe], projects: pa.Table, only: Collection[str]
     return judged
 
 
-def _pages_of(project: str, site: ObjectStore) -> str:
-    """Return the text of a project's pages, which name copies by their hashes; empty when there is none."""
-    try:
-        return (site.get(site_layout.project_json(project)) + site.get(site_layout.project_html(project))).decode()
-    except ObjectNotFound:
-        return ""
+def _pages_of(project: str, site: ObjectStore, views: Iterable[DatedView]) -> str:
+    """Return the text of a project's pages of now and of all dated views, which name copies by their hashes."""
+    states = {view.pages[project] for view in views if project in view.pages}
+    keys = [site_layout.project_json(project), site_layout.project_html(project)]
+    keys += [site_layout.page_state(state, project, name) for state in sorted(states) for name in ("index.json", "index.html")]
+    texts: list[str] = []
+    for key in keys:
+        with suppress(ObjectNotFound):
+            texts.append(site.get(key).decode())
+    return "\n".join(texts)
 
 
 def _project_report(plan: ProjectPlan, todo: Sequence[DistributionFile], copier: Copier) -> ProjectReport:

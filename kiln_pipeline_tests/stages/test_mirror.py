@@ -28,6 +28,7 @@ from kiln_pipeline.core.recipes import Recipe
 from kiln_pipeline.errors import StoreError
 from kiln_pipeline.ports import ObjectStore
 from kiln_pipeline.stages import detect
+from kiln_pipeline.stages.dated_views import remove_views, take_view
 from kiln_pipeline.stages.index_check import check_site
 from kiln_pipeline.stages.inventory import take_snapshot
 from kiln_pipeline.stages.mirror import COPIES, load_copies, prune, sync, verify_copies
@@ -139,7 +140,7 @@ class Line:
 
     def check(self) -> None:
         """Every page names only copies that are there, with these bytes, and their core metadata."""
-        for key in self.site.keys("simple/"):
+        for key in [*self.site.keys("simple/"), *self.site.keys("simple@")]:
             text = self.site.get(key).decode()
             for found in re.findall(r'"\.\./\.\./(mirror/[^"#]+)', text):
                 sha256 = found.split("/")[2]
@@ -424,6 +425,22 @@ def test_a_copy_that_a_page_still_names_is_not_removed(line: Line) -> None:
     removed = prune(line.recipes, tables.projects, site=line.site, state=line.state, now=line.now, progress=Silent())
     assert [copy.project for copy in removed] == ["foo", "foo"]
     line.check()
+
+
+def test_a_copy_that_a_dated_view_names_is_kept_for_frozen_builds(line: Line) -> None:
+    """Until the view is removed; then it goes like any other."""
+    line.hour()
+    day = line.now.date()
+    take_view(day, today=day, site=line.site, state=line.state, signer=SIGNER, progress=Silent())
+    line.recipes = [replace(recipe("foo"), mirror=Mirror()), recipe("bar")]
+    line.hour()
+    line.now += 60 * DAY
+    line.hour()
+    assert len([copy for copy in load_copies(line.state, line.site) if copy.project == "foo"]) == 2
+    line.check()
+    remove_views([day], site=line.site, state=line.state, log_key=SIGNER.public_key, progress=Silent())
+    line.hour()
+    assert {copy.project for copy in load_copies(line.state, line.site)} == {"bar"}
 
 
 def test_a_project_whose_page_was_never_read_keeps_its_copies(line: Line) -> None:
