@@ -1,9 +1,16 @@
 """`kiln rebuild` as a user types it."""
 
+import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from click.testing import Result
+
+from kiln_pipeline.core import site_layout
+from kiln_pipeline_tests.audit_samples import LOG
+from kiln_pipeline_tests.stages.test_verify import small_site
 
 
 def test_what_is_no_wheel_is_refused(kiln: Callable[..., Result], tmp_path: Path) -> None:
@@ -21,3 +28,36 @@ def test_a_wheel_that_is_in_no_site_is_refused(kiln: Callable[..., Result], tmp_
     answer = kiln("rebuild", str(wheel))
     assert (answer.exit_code, "does not lie in the wheels/ of a site" in answer.output) == (6, True)
     assert kiln("rebuild", str(tmp_path / "no-such.whl")).exit_code == 6
+
+
+@pytest.fixture
+def published(tmp_path: Path) -> Path:
+    """A wheel for a Mac in a published site, in a folder."""
+    store, attempt = small_site(bulk=0)
+    for key, data in store.objects.items():
+        (tmp_path / "home" / "site" / key).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "home" / "site" / key).write_bytes(data)
+    return tmp_path / "home" / "site" / site_layout.wheel(attempt.wheel)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="on a Mac it would be built")
+def test_what_this_host_cannot_build_is_told_with_the_reason_and_not_recorded(
+    kiln: Callable[..., Result], published: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit code 12, on paper and as JSON; on our own site and on somebody else's."""
+    answer = kiln("rebuild", str(published))
+    assert answer.exit_code == 12
+    assert "not rebuildable: other-platform: macosx_arm64 wheels can only be built on a Mac" in answer.stdout
+    assert "not recorded: nothing was tried on this host" in answer.stdout
+    monkeypatch.setenv("KILN_HOME", "elsewhere")
+    answer = kiln("rebuild", str(published), "--json")
+    told = json.loads(answer.stdout)
+    assert (told["verdict"], told["obstacle"], told["rebuilt"]) == ("not-rebuildable", "other-platform", None)
+    assert told["record"] == f"not recorded: {LOG.name} is not the log of this workspace's site"
+
+
+def test_what_does_not_verify_is_not_built(kiln: Callable[..., Result], published: Path) -> None:
+    """Exit code 6, before anything runs."""
+    published.write_bytes(published.read_bytes()[:-1] + b"x")
+    answer = kiln("rebuild", str(published))
+    assert (answer.exit_code, "its provenance is of another file" in answer.stderr) == (6, True)
