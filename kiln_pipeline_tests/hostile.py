@@ -63,7 +63,7 @@ SETUPS: Mapping[str, HostileSetup] = {
         container="setup-exception",
     ),
     "deletes its folder": HostileSetup(
-        code=f"import os, shutil\nshutil.rmtree(os.getcwd())\n{_SETUP}",
+        code="import os, shutil\nshutil.rmtree(os.getcwd())\n" + _SETUP,
         failure="setup-exception",
         proof="No such file or directory",
     ),
