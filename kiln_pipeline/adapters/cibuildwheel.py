@@ -65,6 +65,7 @@ HOST_SETTINGS = re.compile(
 )
 """The settings of a host that reach cibuildwheel: which engine, which images, where they are kept. Options come from recipes."""
 
+_TOKEN = re.compile(r"\bkiln\.build[:=]([0-9a-f]{16})\b")  # podman writes a map, docker a list
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _PYTHON = re.compile(r"^Python (\d+\.\d+\.\d+\S*)", re.MULTILINE)
 _STEP = re.compile(r"^(?:\S* )?Building wheel\.\.\.(.*?)(?:^(?:\S* )?Repairing wheel\.\.\.|\Z)", re.MULTILINE | re.DOTALL)
@@ -352,8 +353,8 @@ class CibuildwheelBuilder:
     def _without_leftovers(self) -> None:
         """Remove the containers of builds whose kiln was killed: they would run to their end, for nobody."""
         home = f"label=kiln.home={self._builds.home}"
-        command = [self._engine, "ps", "--all", "--filter", home, "--format", '{{.Label "kiln.build"}}']
-        for token in self._builds.dead(set((capture(command, environment=self._host) or "").split())):
+        command = [self._engine, "ps", "--all", "--filter", home, "--format", "{{.Labels}}"]
+        for token in self._builds.dead(set(_TOKEN.findall(capture(command, environment=self._host) or ""))):
             self._remove_containers(token)
 
     def _remove_containers(self, token: str) -> None:

@@ -374,7 +374,7 @@ def test_files_are_named_as_the_caller_says() -> None:
         (
             recipe_with("build.ladder = []"),
             "build.ladder",
-            "is empty; list some of as-of, as-of-regenerated, as-of-newer-setuptools, latest, or leave it out to try them all",
+            f"is empty; list some of {', '.join(Rung)}, or leave it out to try them all",
         ),
         (
             recipe_with('limits.memory = "8GB"'),
@@ -387,6 +387,11 @@ def test_files_are_named_as_the_caller_says() -> None:
             recipe_with('limits.time = "soon"'),
             "limits.time",
             "'soon' is no length of time; write a whole number and s, m or h, for example 30m",
+        ),
+        (
+            recipe_with("build.network = false"),
+            "build.network",
+            "cannot be closed in a container; leave it out: without one, a build reaches the index alone",
         ),
         (recipe_with("limits.processes = 1"), "limits.processes", "is too low for any build: at least 16"),
         (
