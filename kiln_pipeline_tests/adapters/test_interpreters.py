@@ -51,7 +51,8 @@ def answer(
     """Return a shell command that answers as that interpreter would."""
     facts = (
         f'{{"implementation": "{implementation}", "version": [{major}, {minor}, 0], "machine": "{os.uname().machine}",'
-        f' "free_threaded": {str(free_threaded).lower()}, "release": "{release}", "headers": {str(headers).lower()}}}'
+        f' "free_threaded": {str(free_threaded).lower()}, "release": "{release}",'
+        f' "prefix": "/nowhere", "headers": {str(headers).lower()}}}'
     )
     return f"echo '{facts}'"
 

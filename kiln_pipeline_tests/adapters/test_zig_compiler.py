@@ -70,14 +70,14 @@ def test_c_plus_plus_sources_get_its_headers_from_any_command(command: str, word
 
 
 def test_every_usual_name_of_a_compiler_is_a_wrapper(tmp_path: Path) -> None:
-    """``gcc`` in a Makefile must not find the host's; arguments with spaces and quotes arrive whole."""
+    """``gcc`` in a Makefile must not find the host's; the wrappers' program lies beside them, for the jail; arguments with spaces and quotes arrive whole."""
     zig = tmp_path / "a zig's folder" / "zig"
     zig.parent.mkdir()
     zig.write_text('#!/bin/sh\nfor word in "$@"; do echo "[$word]"; done\n')
     zig.chmod(0o755)
     write_wrappers(tmp_path / "bin", python=Path(sys.executable), zig=zig, target=TARGET, source=tmp_path / "source")
     names = sorted(path.name for path in (tmp_path / "bin").iterdir())
-    assert names == ["ar", "c++", "c99", "cc", "clang", "clang++", "g++", "gcc", "ranlib"]
+    assert names == ["ar", "c++", "c99", "cc", "clang", "clang++", "g++", "gcc", "ranlib", "zig_compiler.py"]
     environment = {"PATH": f"{tmp_path / 'bin'}:{os.defpath}"}
     stated = {value.split()[0] for name, value in COMPILER_ENVIRONMENT.items() if name != "ARFLAGS"}
     assert stated <= set(names)
