@@ -37,7 +37,7 @@ def assemble(workspace: Workspace, *, automation: bool = False) -> dg.Definition
         jobs=[
             jobs.refresh,
             jobs.publish,
-            jobs.mirror,
+            jobs.mirror_copies,
             jobs.build_wheel,
             jobs.audit,
             jobs.snapshot,

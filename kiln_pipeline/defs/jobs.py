@@ -33,8 +33,8 @@ publish = dg.define_asset_job(
     description="Take attempt bundles from the inbox: verify, append to the audit log, publish the pages.",
 )
 
-mirror = dg.define_asset_job(
-    "mirror",
+mirror_copies = dg.define_asset_job(
+    "mirror_copies",
     selection=dg.AssetSelection.assets("mirror"),
     tags={"kiln/writes": "mirror"},  # it may take an hour, and no publish waits for it
     description="Copy upstream's files of the projects whose recipe asks for it; a publish follows when something changed.",

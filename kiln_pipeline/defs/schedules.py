@@ -25,7 +25,7 @@ def hourly_mirror(automation: bool) -> dg.ScheduleDefinition:
     status = dg.DefaultScheduleStatus.RUNNING if automation else dg.DefaultScheduleStatus.STOPPED
     return dg.ScheduleDefinition(
         name="hourly_mirror",
-        job=jobs.mirror,
+        job=jobs.mirror_copies,
         cron_schedule="17 * * * *",
         default_status=status,
         description="Copy upstream's files where recipes ask for it, at seventeen minutes past every hour, for up to 50 minutes.",

@@ -54,7 +54,8 @@ def test_the_commands_for_a_container(source: Path) -> None:
             for version in ("0.29.37", "3.0.12")
         ),
         "cd {project} && /tmp/kiln-cython-0.29.37/bin/python -I -m cython -3 -I . -o fastrlock/rlock.c fastrlock/rlock.pyx",
-        "cd {project} && /tmp/kiln-cython-3.0.12/bin/python -I -m cython --cplus -3 -I . -o 'odd name/a.cpp' 'odd name/a.pyx'",
+        "cd {project} && /tmp/kiln-cython-3.0.12/bin/python -I -m cython"
+        " --cplus -3 -I . -I 'odd name' -o 'odd name/a.cpp' 'odd name/a.pyx'",
     ]
 
 

@@ -70,7 +70,7 @@ def test_c_plus_plus_sources_get_its_headers_from_any_command(command: str, word
 
 
 def test_every_usual_name_of_a_compiler_is_a_wrapper(tmp_path: Path) -> None:
-    """``gcc`` in a Makefile must not find the host's; the wrappers' program lies beside them, for the jail; arguments with spaces and quotes arrive whole."""
+    """``gcc`` in a Makefile must not find the host's; the program lies beside them, for the jail; arguments arrive whole."""
     zig = tmp_path / "a zig's folder" / "zig"
     zig.parent.mkdir()
     zig.write_text('#!/bin/sh\nfor word in "$@"; do echo "[$word]"; done\n')

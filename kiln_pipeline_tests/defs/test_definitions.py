@@ -71,6 +71,11 @@ def test_the_assets_read_as_the_products_picture(tmp_path: Path) -> None:
         assert node.code_version
 
 
+def test_dagster_loads_the_repository(tmp_path: Path) -> None:
+    """Names of assets and jobs share one space, which Dagster looks at only when the interface or the daemon loads it."""
+    dg.Definitions.validate_loadable(assemble(memory_workspace(tmp_path)))
+
+
 def test_a_whole_run_publishes_and_a_second_one_changes_no_byte(
     tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
