@@ -20,6 +20,7 @@ from kiln_pipeline.core.ladder import ladder_of
 from kiln_pipeline.core.limits import EACH, TOGETHER, Limits
 from kiln_pipeline.core.platforms import BuildIdentifier
 from kiln_pipeline.core.recipes import BuildSettings
+from kiln_pipeline.core.strategies import Rung
 from kiln_pipeline.core.wheel_contents import check_wheel, read_wheel
 from kiln_pipeline_tests.builds import FASTRLOCK, MARKUPSAFE, PYYAML, SDISTS, plan_of
 
@@ -218,7 +219,8 @@ def test_time_travel_in_a_container(tmp_path: Path, tools_folder: Path, containe
     """fastrlock 0.5 on 3.11: its stale C fails, generated anew it builds; every file is on record, and the replay is equal."""
     made = builder(tools_folder, container_environment)
     plan = plan_of(FASTRLOCK, settings=BuildSettings(extensions=("fastrlock.rlock",)))
-    as_of, regenerated, *_ = ladder_of(plan)
+    ladder = {strategy.rung: strategy for strategy in ladder_of(plan)}
+    as_of, regenerated = ladder[Rung.AS_OF], ladder[Rung.REGENERATED]
     stale = build(tmp_path, "stale", replace(plan, strategy=as_of), made)
     assert stale.failure is not None
     assert (stale.failure.failure_class, stale.generated) == ("removed-c-api", ("fastrlock/rlock.c",))

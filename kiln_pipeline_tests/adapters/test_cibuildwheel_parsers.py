@@ -68,7 +68,7 @@ def asked(says: Any, tmp_path: Path, identifier: str, *, untested: bool = False,
     environment = build_environment(plan, endpoint="http://127.0.0.1:1/simple/", constraints_file="/c.txt")
     text = config_text(
         plan, version=version, environment=environment, constraints_in_container=in_container, untested=untested,
-        repair_notes="/notes.py", path="/opt/first" if in_container else "",
+        repair_notes="/notes.py", load_check="/check.py", path="/opt/first" if in_container else "",
     )  # fmt: skip
     (tmp_path / "cibuildwheel.toml").write_text(text)
     (tmp_path / "package").mkdir(exist_ok=True)
@@ -155,7 +155,9 @@ def test_images_are_chosen_as_cibuildwheel_chooses(
     version = cibuildwheel_version(BuildIdentifier.parse(identifier))
     assert version is not None
     plan = plan_of(MARKUPSAFE, identifier, settings=BuildSettings(cibuildwheel=options))
-    text = config_text(plan, version=version, environment={}, constraints_in_container=True, repair_notes="/notes.py")
+    text = config_text(
+        plan, version=version, environment={}, constraints_in_container=True, repair_notes="/notes.py", load_check="/check.py"
+    )
     (tmp_path / "cibuildwheel.toml").write_text(text)
     (tmp_path / "package").mkdir()
     (tmp_path / "package" / "setup.py").touch()
