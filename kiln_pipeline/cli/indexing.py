@@ -54,16 +54,22 @@ def _check_site(workspace: Any, progress: Any, mend: bool) -> Sequence[Any]:
         findings = index_check.check_site(workspace.site, workspace.state, progress=progress)
         _show(findings)
         projects = index_check.mend_pages(findings, workspace.state) if mend else ()
-    if not any(finding.is_page for finding in findings) or not mend:
+        for_people = mend and index_check.mend_for_people(findings, workspace.site, workspace.state)
+    left = [finding for finding in findings if not (for_people and finding.is_for_people)]
+    if not mend or (not for_people and not any(finding.is_page for finding in findings)):
         return findings
-    from kiln_pipeline.defs.assets.publishing import write_pages  # the same as the asset's: it is Dagster's module
+    # the same as the assets': they are Dagster's modules
+    from kiln_pipeline.defs.assets.publishing import write_package_pages, write_pages
 
+    if for_people:
+        write_package_pages(workspace, progress)
+        click.echo("mended: the pages for people")
     report = write_pages(workspace, progress)
     click.echo(f"mended: {len(report.written)} projects written anew, {len(report.removed)} removed")
     stayed = {project for project, _ in report.problems}
     for project, reason in report.problems:
         click.echo(f"not mended: {project}: {reason}")
-    return [finding for finding in findings if not finding.is_page or stayed & set(projects)]
+    return [finding for finding in left if not finding.is_page or stayed & set(projects)]
 
 
 def _check_target(workspace: Any, progress: Any, target: str, mend: bool) -> Sequence[Any]:

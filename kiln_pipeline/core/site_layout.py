@@ -16,6 +16,8 @@ AUDIT_README = "audit/README"
 """How to check a wheel by hand, for people."""
 
 HOME = "index.html"
+PACKAGES = "packages/"
+"""Prefix of the pages for people."""
 PACKAGES_HTML = "packages/index.html"
 PACKAGES_MD = "PACKAGES.md"
 FEED = "packages/feed.atom"

@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 
+from kiln_pipeline.core import site_layout
 from kiln_pipeline.core.simple_index.manifest import ROOT, page_keys
 from kiln_pipeline.core.site_inventory import write_inventory
 from kiln_pipeline.errors import ObjectNotFound
 from kiln_pipeline.ports import ObjectStore, Progress
 from kiln_pipeline.stages.inventory import take_snapshot, view_page_hashes
+from kiln_pipeline.stages.package_pages import MANIFEST as PEOPLE
 from kiln_pipeline.stages.publish import UNFINISHED, read_unfinished
 from kiln_pipeline.stages.targets import noted, state_key
 
@@ -43,6 +45,11 @@ class Finding:
     def is_page(self) -> bool:
         """Whether a publish can mend it."""
         return self.key in page_keys(_project(self.key))
+
+    @property
+    def is_for_people(self) -> bool:
+        """Whether it is among the pages for people, which `stages.package_pages` can make anew."""
+        return self.key.startswith(site_layout.PACKAGES) or self.key in (site_layout.HOME, site_layout.PACKAGES_MD)
 
 
 def check_site(
@@ -92,6 +99,20 @@ def mend_pages(findings: Sequence[Finding], state: ObjectStore) -> tuple[str, ..
         unfinished = read_unfinished(state) or []
         state.put(UNFINISHED, json.dumps([*dict.fromkeys([*unfinished, *projects])]).encode())
     return tuple(project for project in projects if project != ROOT)
+
+
+def mend_for_people(findings: Sequence[Finding], site: ObjectStore, state: ObjectStore) -> bool:
+    """Remove what nobody owns among the pages for people; when one is missing or altered, have the next run write all of them.
+
+    Returns whether there was anything to mend.
+    """
+    own = [finding for finding in findings if finding.is_for_people]
+    for finding in own:
+        if finding.drift is Drift.UNOWNED:
+            site.delete(finding.key)
+        else:
+            state.delete(PEOPLE)
+    return bool(own)
 
 
 def mend_target(name: str, target: ObjectStore, findings: Iterable[Finding], state: ObjectStore) -> int:

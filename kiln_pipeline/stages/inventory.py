@@ -19,9 +19,7 @@ from kiln_pipeline.ports import ObjectStore
 from kiln_pipeline.stages.dated_views import noted_views, read_published
 from kiln_pipeline.stages.log_tables import load_attempts, load_rebuilds
 from kiln_pipeline.stages.mirror import load_copies
-
-_PEOPLE, _PEOPLE_FOLDER = ("PACKAGES.md", "index.html"), "packages/"
-"""Pages for people."""
+from kiln_pipeline.stages.package_pages import noted_objects
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,12 +38,12 @@ class Snapshot:
 def take_snapshot(site: ObjectStore, state: ObjectStore, *, others: Mapping[str, str] | None = None) -> Snapshot:
     """Return what `site` should hold.
 
-    `others` is the inventory of what neither the index nor the log owns, the pages for people; without it these are looked up on
-    the site and are what they are there.
+    `others` is the inventory of what neither the index nor the log owns, the pages for people; without it these are what
+    `stages.package_pages` has noted.
 
     Raises `VerificationError` when the log on the site does not verify against its own key, and `StoreError`.
     """
-    objects = {**_pages(state), **_views(site, state), **(_for_people(site) if others is None else others)}
+    objects = {**_pages(state), **_views(site, state), **(_for_people(site, state) if others is None else others)}
     for copy in load_copies(state, site):
         objects |= copy.objects
     try:
@@ -97,11 +95,10 @@ def _pages(state: ObjectStore) -> dict[str, str]:
         return {}
 
 
-def _for_people(site: ObjectStore) -> dict[str, str]:
-    objects: dict[str, str] = {}
-    for key in (site_layout.AUDIT_README, *_PEOPLE, *site.keys(_PEOPLE_FOLDER)):
-        with suppress(ObjectNotFound):
-            objects[key] = hashlib.sha256(site.get(key)).hexdigest()
+def _for_people(site: ObjectStore, state: ObjectStore) -> dict[str, str]:
+    objects = noted_objects(state)
+    with suppress(ObjectNotFound):
+        objects[site_layout.AUDIT_README] = hashlib.sha256(site.get(site_layout.AUDIT_README)).hexdigest()
     return objects
 
 

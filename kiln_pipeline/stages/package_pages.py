@@ -11,7 +11,7 @@ PACKAGES.md; for a project that is no longer tracked, the other way round. What 
 import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -68,7 +68,15 @@ class PackagePagesReport:
 class _Noted:
     inputs: str
     summary: Summary
-    keys: tuple[str, ...]
+    objects: Mapping[str, str]
+    """Key -> lower-case hex sha256 of what is on the site."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Manifest:
+    projects: Mapping[str, _Noted] = field(default_factory=dict[str, _Noted])
+    lists: Mapping[str, str] = field(default_factory=dict[str, str])
+    """As `_Noted.objects`, for home, list, feed and PACKAGES.md."""
 
 
 def publish_package_pages(
@@ -89,7 +97,8 @@ def publish_package_pages(
     `missing` is the `missing_wheels` table, `statuses` upstream's status by project, `attempts` the audit log's, `superseded` the
     filenames of our wheels that upstream has caught up with. Raises `StoreError`; run it again then.
     """
-    before = _read_manifest(state)
+    last = _read_manifest(state)
+    before = last.projects
     ranges, columns = row_ranges(missing), missing.select(_COLUMNS)
     by_project: dict[str, list[Attempt]] = {}
     for attempt in attempts:
@@ -107,17 +116,17 @@ def publish_package_pages(
             noted[project] = old
             continue
         page = _page(recipe, rows, own, status, superseded, site, state)
-        keys = _write_project(page, site, templates, identity)
-        noted[project] = _Noted(inputs=inputs, summary=summary_of(page), keys=keys)
+        objects = _write_project(page, site, templates, identity)
+        noted[project] = _Noted(inputs=inputs, summary=summary_of(page), objects=objects)
         written.append(project)
         progress.step(f"package pages: {project}")
     removed = sorted(before.keys() - noted.keys())
-    _write_lists(noted, attempts, site, templates, identity)
+    now = _Manifest(projects=noted, lists=_write_lists(noted, attempts, site, templates, identity))
     for project, old in before.items():
-        for key in sorted(set(old.keys) - set(noted[project].keys if project in noted else ())):
+        for key in sorted(old.objects.keys() - (noted[project].objects.keys() if project in noted else set())):
             site.delete(key)
-    if noted != before:
-        state.put(MANIFEST, _write_manifest(noted))
+    if now != last:
+        state.put(MANIFEST, _write_manifest(now))
     return PackagePagesReport(written=tuple(written), removed=tuple(removed), unchanged=len(noted) - len(written))
 
 
@@ -157,8 +166,8 @@ def _details(attempt: Attempt, site: ObjectStore, state: ObjectStore) -> WheelDe
         return details
 
 
-def _write_project(page: PackagePage, site: ObjectStore, templates: PageTemplates, identity: SiteIdentity) -> tuple[str, ...]:
-    """Write a project's objects, what its pages link to first; return the keys."""
+def _write_project(page: PackagePage, site: ObjectStore, templates: PageTemplates, identity: SiteIdentity) -> dict[str, str]:
+    """Write a project's objects, what its pages link to first; return what they are, as `_Noted.objects`."""
     texts: dict[str, bytes] = {}
     licenses: dict[str, list[tuple[str, str]]] = {}
     for wheel in page.wheels:
@@ -184,9 +193,7 @@ def _write_project(page: PackagePage, site: ObjectStore, templates: PageTemplate
             "ask_url": f"{identity.repository}/issues/new?title={page.project}" if identity.repository else "",
         }
         objects[site_layout.package_html(page.project, number)] = templates.render("package.html", values)
-    for key, data in objects.items():
-        _put_changed(site, key, data)
-    return tuple(objects)
+    return _put_changed(site, objects)
 
 
 def _recipe_url(project: str, identity: SiteIdentity) -> str:
@@ -196,7 +203,7 @@ def _recipe_url(project: str, identity: SiteIdentity) -> str:
 
 def _write_lists(
     noted: Mapping[str, _Noted], attempts: Sequence[Attempt], site: ObjectStore, templates: PageTemplates, identity: SiteIdentity
-) -> None:
+) -> dict[str, str]:
     summaries = [noted[project].summary for project in sorted(noted)]
     ours = [attempt for attempt in attempts if attempt.wheel and attempt.release.project in noted]
     newest = sorted(ours, key=lambda attempt: (attempt.finished, attempt.index), reverse=True)[:_NEWEST]
@@ -219,17 +226,19 @@ def _write_lists(
         site_layout.PACKAGES_MD: templates.render("PACKAGES.md", values),
         site_layout.HOME: templates.render("home.html", {**values, "newest": newest[:10], "root": ""}),
     }
-    for key, data in pages.items():
-        _put_changed(site, key, data)
+    return _put_changed(site, pages)
 
 
-def _put_changed(site: ObjectStore, key: str, data: bytes) -> None:
-    try:
-        if site.get(key) == data:
-            return
-    except ObjectNotFound:
-        pass
-    site.put(key, data)
+def _put_changed(site: ObjectStore, objects: Mapping[str, bytes]) -> dict[str, str]:
+    """Put what the site does not have, in the order given; return key -> sha256."""
+    for key, data in objects.items():
+        try:
+            same = site.get(key) == data
+        except ObjectNotFound:
+            same = False
+        if not same:
+            site.put(key, data)
+    return {key: hashlib.sha256(data).hexdigest() for key, data in objects.items()}
 
 
 def _digest(
@@ -251,25 +260,31 @@ def _digest(
     return digest.hexdigest()
 
 
-def _write_manifest(noted: Mapping[str, _Noted]) -> bytes:
+def noted_objects(state: ObjectStore) -> dict[str, str]:
+    """Return key -> lower-case hex sha256 of everything that the last run left on the site; nothing before the first one."""
+    noted = _read_manifest(state)
+    return {key: sha256 for item in noted.projects.values() for key, sha256 in item.objects.items()} | dict(noted.lists)
+
+
+def _write_manifest(noted: _Manifest) -> bytes:
     rows = {
         project: {
             "inputs": item.inputs,
             "reason": item.summary.reason,
             "counts": item.summary.counts,
             "newest": item.summary.newest.isoformat() if item.summary.newest else None,
-            "keys": item.keys,
+            "objects": item.objects,
         }
-        for project, item in noted.items()
+        for project, item in noted.projects.items()
     }
-    return canonical(rows)
+    return canonical({"projects": rows, "lists": noted.lists})
 
 
-def _read_manifest(state: ObjectStore) -> dict[str, _Noted]:
+def _read_manifest(state: ObjectStore) -> _Manifest:
     """Return what was noted; nothing when it cannot be read: every page is then written anew."""
     try:
-        rows: dict[str, dict[str, Any]] = json.loads(state.get(MANIFEST))
-        return {
+        document: dict[str, Any] = json.loads(state.get(MANIFEST))
+        projects = {
             project: _Noted(
                 inputs=row["inputs"],
                 summary=Summary(
@@ -278,9 +293,10 @@ def _read_manifest(state: ObjectStore) -> dict[str, _Noted]:
                     counts=row["counts"],
                     newest=datetime.fromisoformat(row["newest"]) if row["newest"] else None,
                 ),
-                keys=tuple(row["keys"]),
+                objects=row["objects"],
             )
-            for project, row in rows.items()
+            for project, row in document["projects"].items()
         }
+        return _Manifest(projects=projects, lists=document["lists"])
     except (ObjectNotFound, ValueError, KeyError, TypeError, AttributeError):
-        return {}
+        return _Manifest()

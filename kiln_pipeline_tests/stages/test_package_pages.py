@@ -17,6 +17,7 @@ from kiln_pipeline.core.attempts import Attempt
 from kiln_pipeline.core.missing_wheels import MISSING_SCHEMA
 from kiln_pipeline.core.recipes import Recipe
 from kiln_pipeline.errors import StoreError
+from kiln_pipeline.stages.index_check import check_site, mend_for_people
 from kiln_pipeline.stages.package_pages import MANIFEST, PackagePagesReport, SiteIdentity, publish_package_pages
 from kiln_pipeline.stages.record import record
 from kiln_pipeline_tests.audit_samples import FAILURE, HOSTS, LOG, Silent, put_bundle, sample_bundle, sample_plan
@@ -173,6 +174,22 @@ def test_an_unchanged_run_writes_nothing_and_a_changed_one_only_its_project(made
     made.recipes.pop()
     assert made.publish() == PackagePagesReport(removed=("other",), unchanged=1)
     assert made.site.objects == before
+
+
+def test_drift_is_found_and_mended(made: Site):
+    """A page that was altered, one that is gone and one that nobody owns: found by name, and the next run has it as it was."""
+    sound = dict(made.site.objects)
+    assert not [item for item in check_site(made.site, made.state, progress=Silent()) if item.is_for_people]
+    made.site.objects["packages/wrapt/index.html"] += b"<p>more</p>"
+    del made.site.objects["index.html"]
+    made.site.objects["packages/evil/index.html"] = b"evil"
+    findings = check_site(made.site, made.state, progress=Silent())
+    assert [(item.key, str(item.drift)) for item in findings if item.is_for_people] == [
+        ("index.html", "missing"), ("packages/evil/index.html", "unowned"), ("packages/wrapt/index.html", "altered"),
+    ]  # fmt: skip
+    assert mend_for_people(findings, made.site, made.state)
+    made.publish()
+    assert made.site.objects == sound
 
 
 def test_a_project_with_2000_releases_is_cut_into_small_pages():
