@@ -52,7 +52,7 @@ class SiteIdentity:
     url: str
     """Of the site's root, with a slash at the end."""
     repository: str = ""
-    """Of the repository that has the recipes, without a slash at the end; empty: the pages say where in the repository."""
+    """Of the repository that has the recipes, without a slash at the end; empty: the pages link to none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -189,16 +189,11 @@ def _write_project(page: PackagePage, site: ObjectStore, templates: PageTemplate
             "licenses": licenses,
             "words": _WORDS,
             "root": "../../",
-            "recipe_url": _recipe_url(page.project, identity),
+            "recipe_url": f"{identity.repository}/blob/main/recipes/{page.project}/recipe.toml" if identity.repository else "",
             "ask_url": f"{identity.repository}/issues/new?title={page.project}" if identity.repository else "",
         }
         objects[site_layout.package_html(page.project, number)] = templates.render("package.html", values)
     return _put_changed(site, objects)
-
-
-def _recipe_url(project: str, identity: SiteIdentity) -> str:
-    path = f"recipes/{project}/recipe.toml"
-    return f"{identity.repository}/blob/main/{path}" if identity.repository else f"{identity.url}packages/{project}/index.json"
 
 
 def _write_lists(
