@@ -1,17 +1,11 @@
 """`kiln audit …` and `kiln host …`: thin commands over the stages of the audit trail. Loads no Dagster."""
 
-import os
 import sys
 from pathlib import Path
-from typing import Any
 
 import click
 
-
-def _workspace(**replacements: Any) -> Any:
-    from kiln_pipeline.workspace import Workspace
-
-    return Workspace.from_environment(Path.cwd(), os.environ, **replacements)
+from kiln_pipeline.cli.commands import open_workspace
 
 
 @click.group()
@@ -34,7 +28,7 @@ def check(full: bool, log_key: str | None) -> None:
     from kiln_pipeline.stages.audit import audit as run
 
     with TerminalProgress() as progress:
-        workspace = _workspace(progress=progress)
+        workspace = open_workspace(progress=progress)
         key = log_key or str(VerifierKey.of(workspace.log_key))
         report = run(site=workspace.site, state=workspace.state, log_key=key, full=full, progress=progress)
     for name, difference in report.differences:
@@ -63,7 +57,7 @@ def export_(folder: Path, branch: str, log_key: str | None) -> None:
     from kiln_pipeline.stages.export import export
 
     with TerminalProgress() as progress:
-        workspace = _workspace(progress=progress)
+        workspace = open_workspace(progress=progress)
         key = log_key or str(VerifierKey.of(workspace.log_key))
         report = export(site=workspace.site, log_key=key, history=GitHistory(folder, branch), progress=progress)
     click.echo(f"{report.added} commits added, {report.size} on branch {branch} of {folder}")
@@ -82,7 +76,7 @@ def import_legacy_(folder: Path) -> None:
 
     source = DirectoryStore(folder)
     with TerminalProgress() as progress:
-        workspace = _workspace(progress=progress)
+        workspace = open_workspace(progress=progress)
         with workspace.writing("site"):
             report = import_legacy(
                 ((key, source.get(key)) for key in source.keys() if not key.startswith(".git/")),
@@ -117,7 +111,7 @@ def enroll(platforms: tuple[str, ...]) -> None:
     if unknown:
         message = f"{', '.join(unknown)} is none of {', '.join(Platform)}"
         raise RecipeError([Problem(file="--platform", field="", message=message)])
-    own = _workspace().own_host
+    own = open_workspace().own_host
     lines = enrolment(replace(own, platforms=tuple(map(Platform, dict.fromkeys(platforms)))) if platforms else own)
     parse_hosts(lines, "KILN_HOST")
     click.echo(lines, nl=False)

@@ -1,19 +1,13 @@
 """`kiln index snapshot|snapshots|remove-snapshots`: thin commands over dated views. Loads no Dagster."""
 
 import json
-import os
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
-from pathlib import Path
 from typing import Any
 
 import click
 
-
-def _workspace(**replacements: Any) -> Any:
-    from kiln_pipeline.workspace import Workspace
-
-    return Workspace.from_environment(Path.cwd(), os.environ, **replacements)
+from kiln_pipeline.cli.commands import open_workspace
 
 
 class Day(click.ParamType[date]):
@@ -45,7 +39,7 @@ def snapshot(day: date | None, keep_days: int | None) -> None:
     from kiln_pipeline.stages.dated_views import take_and_retain
 
     with TerminalProgress() as progress:
-        workspace = _workspace(progress=progress)
+        workspace = open_workspace(progress=progress)
         today = workspace.clock().astimezone(UTC).date()
         with workspace.writing("site"):
             report, removed = take_and_retain(
@@ -72,7 +66,7 @@ def snapshots(as_json: bool) -> None:
     """List the dated views, oldest first."""
     from kiln_pipeline.stages.dated_views import list_views
 
-    workspace = _workspace()
+    workspace = open_workspace()
     views = list_views(workspace.site, workspace.state)
     if as_json:
         rows = [
@@ -98,7 +92,7 @@ def remove_snapshots(days: Sequence[date]) -> None:
     from kiln_pipeline.stages.dated_views import remove_views
 
     with TerminalProgress() as progress:
-        workspace = _workspace(progress=progress)
+        workspace = open_workspace(progress=progress)
         with workspace.writing("site"):
             count = remove_views(
                 set(days),

@@ -1,22 +1,15 @@
 """`kiln index …`: thin commands that check the published index, and copy the site elsewhere. Loads Dagster only to mend."""
 
-import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import click
 
+from kiln_pipeline.cli.commands import open_workspace
 from kiln_pipeline.cli.dated_views import remove_snapshots, snapshot, snapshots
 from kiln_pipeline.errors import Problem, RecipeError, StoreError, VerificationError
-
-
-def _workspace(**replacements: Any) -> Any:
-    from kiln_pipeline.workspace import Workspace
-
-    return Workspace.from_environment(Path.cwd(), os.environ, **replacements)
 
 
 @click.group()
@@ -40,7 +33,7 @@ def check(target: str | None, mend: bool) -> None:
     from kiln_pipeline.adapters.terminal import TerminalProgress
 
     with TerminalProgress() as progress:
-        workspace = _workspace(progress=progress)
+        workspace = open_workspace(progress=progress)
         findings = _check_target(workspace, progress, target, mend) if target else _check_site(workspace, progress, mend)
     if findings:
         sys.exit(VerificationError.exit_code)
@@ -109,7 +102,7 @@ def replicate(names: Sequence[str], minutes: float | None) -> None:
 
     end = None if minutes is None else time.monotonic() + 60 * minutes
     with TerminalProgress() as progress:
-        workspace = _workspace(progress=progress)
+        workspace = open_workspace(progress=progress)
         targets = _targets(workspace, names)
         with workspace.writing("site"):  # no publish in the middle of the snapshot; the copying needs none
             snapshot = take_snapshot(workspace.site, workspace.state)

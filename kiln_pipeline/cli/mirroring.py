@@ -5,18 +5,12 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import click
 
+from kiln_pipeline.cli.commands import open_workspace
 from kiln_pipeline.errors import Problem, RecipeError, StoreError, UpstreamError, VerificationError
-
-
-def _workspace(**replacements: Any) -> Any:
-    from kiln_pipeline.workspace import Workspace
-
-    return Workspace.from_environment(Path.cwd(), os.environ, **replacements)
 
 
 @click.group()
@@ -43,7 +37,7 @@ def sync(projects: Sequence[str], dry_run: bool, minutes: float | None, workers:
     from kiln_pipeline.stages import detect
 
     with TerminalProgress() as progress:
-        workspace = _workspace(progress=progress)
+        workspace = open_workspace(progress=progress)
         if rate is not None:
             workspace = replace(workspace, mirror_rate=_size("--rate", rate))
         copied = _copied(workspace, projects)
@@ -108,9 +102,9 @@ def status(as_json: bool) -> None:
     from kiln_pipeline.stages.mirror_report import load_report
 
     with TerminalProgress() as progress:
-        workspace = _workspace(progress=progress)
+        workspace = open_workspace(progress=progress)
         last = load_report(workspace.state)
-        quiet = _workspace()
+        quiet = open_workspace()
         now = copy_files(quiet, quiet.progress, dry_run=True)
     failures = {project.project: project for project in last.projects} if last else {}
     lines = [
@@ -137,7 +131,7 @@ def verify(projects: Sequence[str]) -> None:
     from kiln_pipeline.stages.mirror import verify_copies
 
     with TerminalProgress() as progress:
-        workspace = _workspace(progress=progress)
+        workspace = open_workspace(progress=progress)
         only = set(_copied(workspace, projects)) if projects else None
         with workspace.writing("mirror"):
             found = verify_copies(site=workspace.site, state=workspace.state, progress=progress, only=only)
@@ -170,7 +164,7 @@ def closure(project: str, targets: Sequence[str], extras: Sequence[str], add: st
     from kiln_pipeline.stages.closure import closure as follow
 
     with TerminalProgress() as progress:
-        workspace = _workspace(progress=progress)
+        workspace = open_workspace(progress=progress)
         name, versions, identifiers = _asked(workspace, project, targets)
         found = follow(
             name,
@@ -238,7 +232,7 @@ def export_bandersnatch(directory: str) -> None:
 
     from kiln_pipeline.core.mirror.bandersnatch import bandersnatch_config
 
-    workspace = _workspace()
+    workspace = open_workspace()
     _copied(workspace, ())
     upstream = os.environ.get("KILN_UPSTREAM", pypi_simple.PYPI_SIMPLE_ENDPOINT)
     click.echo(bandersnatch_config(workspace.recipes, upstream=upstream, directory=directory), nl=False)

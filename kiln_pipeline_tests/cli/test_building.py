@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from kiln_pipeline import cli
+from kiln_pipeline.cli import main, wheels
+from kiln_pipeline.cli.commands import SOME_BUILDS_FAILED
 from kiln_pipeline.core.build_plan import Failure
 from kiln_pipeline.core.provenance.attempt_bundle import check_attempt_bundle
 from kiln_pipeline.core.provenance.dsse import unverified_payload
@@ -26,8 +27,8 @@ def kiln(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Resul
     def run(*arguments: str, home: str = "home", failure: Failure | None = None) -> Result:
         failures = {"cp311-manylinux_x86_64": failure} if failure else {}
         workspace = memory_workspace(tmp_path / home, failures=failures)
-        monkeypatch.setattr(cli, "_workspace", lambda **_: workspace)
-        return CliRunner().invoke(cli.main, arguments, catch_exceptions=False)
+        monkeypatch.setattr(wheels, "open_workspace", lambda **_: workspace)
+        return CliRunner().invoke(main, arguments, catch_exceptions=False)
 
     return run
 
@@ -51,7 +52,7 @@ def test_the_wheel_and_its_bundle_are_left_in_the_folder(kiln: Callable[..., Res
 def test_a_failed_build_leaves_its_log(kiln: Callable[..., Result], tmp_path: Path) -> None:
     failure = Failure(failure_class="compile", proof="x.c:1: error", hint="")
     answer = kiln(*ARGUMENTS, failure=failure)
-    assert answer.exit_code == cli.SOME_BUILDS_FAILED
+    assert answer.exit_code == SOME_BUILDS_FAILED
     assert answer.stdout.startswith("compile: x.c:1: error (log: dist/")
     (log,) = (tmp_path / "dist").glob("*/build.log.gz")
     assert str(log.relative_to(tmp_path)) in answer.stdout
