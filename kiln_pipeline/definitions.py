@@ -9,7 +9,7 @@ from pathlib import Path
 import dagster as dg
 
 from kiln_pipeline.defs import checks, jobs, rebuilding, schedules, sensors
-from kiln_pipeline.defs.assets import metadata, mirroring, publishing, replicas, wheels
+from kiln_pipeline.defs.assets import hosts, metadata, mirroring, publishing, replicas, wheels
 from kiln_pipeline.workspace import Workspace
 
 
@@ -25,6 +25,7 @@ def assemble(workspace: Workspace, *, automation: bool = False) -> dg.Definition
             publishing.simple_index,
             publishing.package_pages,
             replicas.replicas,
+            hosts.hosts,
         ],
         asset_checks=[
             checks.upstream_answers,
@@ -33,6 +34,7 @@ def assemble(workspace: Workspace, *, automation: bool = False) -> dg.Definition
             checks.log_inclusion,
             checks.mirror_is_whole,
             checks.index_matches_log,
+            hosts.queues_are_served,
         ],
         jobs=[
             jobs.refresh,
@@ -58,6 +60,7 @@ def assemble(workspace: Workspace, *, automation: bool = False) -> dg.Definition
             sensors.inbox_to_publish(automation),
             sensors.changes_to_publish(automation),
             sensors.site_to_targets(automation),
+            hosts.watch_hosts_sensor(automation),
         ],
         resources={"kiln": workspace},
         # one process per run: every step is a child process of its own already (pip, cibuildwheel, zig)

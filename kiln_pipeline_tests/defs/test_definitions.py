@@ -16,7 +16,7 @@ from kiln_pipeline_tests.fakes import MemoryStore, ScriptedBuilder
 from kiln_pipeline_tests.workspaces import memory_workspace, site_digest
 
 SEVEN = ["audit_log", "mirror", "missing_wheels", "package_pages", "release_metadata", "simple_index", "wheels"]
-"""What a run of the whole line materialises: all but `replicas`, which has runs of its own."""
+"""What a run of the whole line materialises: all but `replicas` and `hosts`, which are brought up to date on their own."""
 
 
 @pytest.fixture
@@ -48,10 +48,10 @@ def metadata_of(instance: dg.DagsterInstance, asset: str) -> dict[str, Any]:
 
 
 def test_the_assets_read_as_the_products_picture(tmp_path: Path) -> None:
-    """Eight assets, in the order of the flow, each with group, description, kinds, owners and a code version."""
+    """Nine assets, in the order of the flow, each with group, description, kinds, owners and a code version."""
     graph = assemble(memory_workspace(tmp_path)).resolve_asset_graph()
     nodes = {key.to_user_string(): graph.get(key) for key in graph.get_all_asset_keys()}
-    assert sorted(nodes) == sorted([*SEVEN, "replicas"])
+    assert sorted(nodes) == sorted([*SEVEN, "replicas", "hosts"])
     parents = {name: sorted(key.to_user_string() for key in node.parent_keys) for name, node in nodes.items()}
     assert parents == {
         "release_metadata": [],
@@ -62,6 +62,7 @@ def test_the_assets_read_as_the_products_picture(tmp_path: Path) -> None:
         "simple_index": ["audit_log", "mirror", "release_metadata"],
         "package_pages": ["simple_index"],
         "replicas": ["package_pages", "simple_index"],
+        "hosts": ["audit_log"],
     }
     for node in nodes.values():
         assert node.description
