@@ -6,6 +6,7 @@ import io
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Self
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -128,15 +129,21 @@ def make_wheel(
     extension: str | None = "_speedups",
     requires_python: str = "",
     build: str = "",
+    binary: bytes = b"\x7fELF pretend",
+    more: Mapping[str, bytes] = MappingProxyType({}),
 ) -> tuple[str, bytes]:
-    """Return (filename, bytes) of a small valid wheel: metadata, one module, one pretend extension, a right RECORD."""
+    """Return (filename, bytes) of a small valid wheel: metadata, one module, one pretend extension, a right RECORD.
+
+    `binary` is the extension's content, `more` are further members.
+    """
     stem = f"{project.replace('-', '_')}-{version}"
     filename = f"{stem}-{build + '-' if build else ''}{tag}.whl"
     python = tag.split("-")[0].removeprefix("cp")
     members = {f"{project.replace('-', '_')}/__init__.py": b""}
     if extension:
-        name = f"{project.replace('-', '_')}/{extension}.cpython-{python}-x86_64-linux-gnu.so"
-        members[name] = b"\x7fELF pretend"
+        suffix = "abi3" if "-abi3-" in tag else f"cpython-{python}-x86_64-linux-gnu"
+        members[f"{project.replace('-', '_')}/{extension}.{suffix}.so"] = binary
+    members.update(more)
     requires = f"Requires-Python: {requires_python}\n" if requires_python else ""
     members[f"{stem}.dist-info/METADATA"] = f"Metadata-Version: 2.1\nName: {project}\nVersion: {version}\n{requires}".encode()
     build_line = f"Build: {build}\n" if build else ""

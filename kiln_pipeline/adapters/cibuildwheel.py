@@ -47,9 +47,10 @@ from kiln_pipeline.adapters.index_bounds import (
 from kiln_pipeline.adapters.patches import PatchRefused, apply_patches, patch_refused
 from kiln_pipeline.adapters.processes import Children, ProcessStopped, capture, passed_through, run_logged
 from kiln_pipeline.adapters.running_builds import RunningBuilds
-from kiln_pipeline.adapters.sdist_archive import BadSdist, bad_sdist, unpack_sdist
+from kiln_pipeline.adapters.sdist_archive import BadSdist, bad_sdist, claims_in, unpack_sdist
 from kiln_pipeline.adapters.source_mends import compiler_flags, header_material, mend_source, mends_source
 from kiln_pipeline.adapters.tool_environments import ToolEnvironments
+from kiln_pipeline.adapters.wheel_binaries import examine
 from kiln_pipeline.core.build_plan import BuildPlan, BuildResult, Failure, Material
 from kiln_pipeline.core.failure_log import classify
 from kiln_pipeline.core.failures import FailureClass
@@ -168,6 +169,7 @@ class CibuildwheelBuilder:
         log.touch()
         try:
             source = self._unpack(plan, sdist, work)
+            claims = claims_in(source)
             apply_patches(source, plan.settings.patches, mtime=plan.source_date_epoch, log=log)
             mend_source(source, plan, log=log)
         except BadSdist as error:
@@ -196,10 +198,11 @@ class CibuildwheelBuilder:
         wheel = None
         if failure is None:
             wheel = add_build_tag(wheels[0], plan.build_number, source_date_epoch=plan.source_date_epoch, log=log)
+            failure = examine(wheel, plan, tools=self._tools, log=log)
         folders = {str(work): "{work}", index: INDEX}
         return BuildResult(
             builder=self.name,
-            wheel=wheel,
+            wheel=None if failure else wheel,
             failure=failure,
             materials=(
                 Material(name=f"cibuildwheel=={version}", kind="tool"),
@@ -212,6 +215,7 @@ class CibuildwheelBuilder:
             environment={name: _with_names(value, folders) for name, value in environment.items()},
             generated=tuple(regeneration.commands),
             unrepaired=unrepaired_wheel(text),
+            claims=claims,
             enforced=self._enforced(plan, text),
         )
 

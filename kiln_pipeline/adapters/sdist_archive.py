@@ -14,6 +14,7 @@ from packaging.version import InvalidVersion, Version
 from kiln_pipeline.core.build_plan import Failure
 from kiln_pipeline.core.distributions import Release
 from kiln_pipeline.core.failures import FailureClass
+from kiln_pipeline.core.sdist_claims import SdistClaims, claims_of
 
 MAX_MEMBERS = 200_000
 MAX_UNPACKED_SIZE = 8 * 1024**3
@@ -43,6 +44,17 @@ def unpack_sdist(archive: Path, folder: Path, release: Release) -> Path:
         raise BadSdist(f"{archive.name} has {len(roots)} entries at its top, not one folder")
     _check_release(roots[0], archive.name, release)
     return roots[0]
+
+
+def claims_in(source: Path) -> SdistClaims:
+    """Return what an unpacked sdist says that its wheel must say too."""
+    info = source / "PKG-INFO"
+    configuration = (source / name for name in ("setup.cfg", "setup.py", "pyproject.toml"))
+    return claims_of(
+        info.read_bytes() if info.is_file() else b"",
+        (path.name for path in source.iterdir() if path.is_file()),
+        (path.read_text(encoding="utf-8", errors="replace") for path in configuration if path.is_file()),
+    )
 
 
 def _unpack_tar(archive: Path, folder: Path) -> None:

@@ -26,6 +26,7 @@ from kiln_pipeline.adapters.processes import Children, ProcessStopped, passed_th
 from kiln_pipeline.adapters.sdist_archive import BadSdist, bad_sdist
 from kiln_pipeline.adapters.source_mends import header_material
 from kiln_pipeline.adapters.tool_environments import ToolEnvironments, pip_environment
+from kiln_pipeline.adapters.wheel_binaries import examine
 from kiln_pipeline.adapters.zig_build import StepFailed, ZigBuild, zig_target
 from kiln_pipeline.adapters.zig_compiler import CXX_SUFFIXES
 from kiln_pipeline.core.build_plan import BuildPlan, BuildResult, Material
@@ -140,6 +141,7 @@ class ZigBuilder:
         wheel, failure = None, None
         try:
             wheel = build.run(sdist)
+            failure = examine(wheel, plan, tools=self._tools, log=log)
         except BadSdist as error:
             failure = bad_sdist(error)
         except PatchRefused as error:
@@ -151,13 +153,14 @@ class ZigBuilder:
         cpython = Material(name=f"cpython=={interpreter.version}", kind="interpreter")
         return BuildResult(
             builder=self.name,
-            wheel=wheel,
+            wheel=None if failure else wheel,
             failure=failure,
             materials=(*pins, cpython, *header_material(plan), *build.requirements()),
             command=("python", "-m", "build", "--wheel", "--outdir", "{work}/built", "{source}"),
             environment=build.stated_environment(),
             generated=tuple(found[0].commands) if found else (),
             unrepaired=unrepaired_wheel(log.read_text(encoding="utf-8", errors="replace")),
+            claims=build.claims,
             enforced=jail.enforced,
         )
 

@@ -27,11 +27,12 @@ from kiln_pipeline.adapters.interpreters import Interpreter
 from kiln_pipeline.adapters.jail import Jail
 from kiln_pipeline.adapters.patches import apply_patches
 from kiln_pipeline.adapters.processes import Children, ProcessStopped, passed_through
-from kiln_pipeline.adapters.sdist_archive import unpack_sdist
+from kiln_pipeline.adapters.sdist_archive import claims_in, unpack_sdist
 from kiln_pipeline.adapters.source_mends import compiler_flags, mend_source
 from kiln_pipeline.adapters.tool_environments import pip_environment
 from kiln_pipeline.adapters.zig_wrappers import COMPILER_ENVIRONMENT, write_wrappers
 from kiln_pipeline.core.build_plan import BuildPlan, Material
+from kiln_pipeline.core.sdist_claims import SdistClaims
 from kiln_pipeline.core.wheel_contents import extension_names
 
 _KNOWN_OPTIONS = {"environment", "config-settings"}
@@ -61,6 +62,8 @@ class ZigBuild:
     children: Children
     _reports: list[Path] = field(default_factory=list)
     _flags: str = ""
+    claims: SdistClaims = SdistClaims()
+    """The sdist's, once it is unpacked."""
 
     def run(self, sdist: Path) -> Path:
         """Build the wheel and return its path. Raises `StepFailed`, `BadSdist` or `PatchRefused`."""
@@ -68,6 +71,7 @@ class ZigBuild:
         for name in ("source", "built", "repaired", "home", "tmp"):
             (self.work / name).mkdir()
         source = unpack_sdist(sdist, self.work / "source", self.plan.release)
+        self.claims = claims_in(source)
         apply_patches(source, self.plan.settings.patches, mtime=self.plan.source_date_epoch, log=self.log)
         mend_source(source, self.plan, log=self.log)
         self._flags = compiler_flags(self.plan, str(source))

@@ -14,6 +14,7 @@ from kiln_pipeline.core.distributions import DistributionFile, Release
 from kiln_pipeline.core.missing_wheels import MissingWheel
 from kiln_pipeline.core.platforms import BuildIdentifier, Floors
 from kiln_pipeline.core.recipes import BuildSettings, Recipe, settings_for
+from kiln_pipeline.core.sdist_claims import SdistClaims
 from kiln_pipeline.core.strategies import Strategy
 
 
@@ -95,6 +96,8 @@ class BuildResult:
     """Paths in the sdist of C sources that a Cython too old for the target's Python generated, with their .pyx beside them."""
     unrepaired: Material | None = None
     """The wheel before auditwheel or delocate; None when the build did not come so far, or needs no repair."""
+    claims: SdistClaims = SdistClaims()
+    """What the sdist says that the wheel must say too, before any patch."""
     enforced: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """Field of `core.limits.Limits`, or part of the host that was closed to the build -> how that was enforced."""
 

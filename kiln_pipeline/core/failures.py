@@ -30,6 +30,7 @@ class FailureClass(StrEnum):
     TESTS_FAILED = "tests-failed"
     BAD_SDIST = "bad-sdist"
     BAD_WHEEL = "bad-wheel"
+    BAD_BINARY = "bad-binary"
     PATCH_REFUSED = "patch-refused"
     NO_INTERPRETER = "no-interpreter"
     UNKNOWN = "unknown"
@@ -70,6 +71,7 @@ def retry_after(failure_class: str, count: int) -> timedelta | None:
             | FailureClass.TESTS_FAILED
             | FailureClass.BAD_SDIST
             | FailureClass.BAD_WHEEL
+            | FailureClass.BAD_BINARY
             | FailureClass.PATCH_REFUSED
         ):
             return None

@@ -22,7 +22,8 @@ from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel
 from packaging.version import InvalidVersion, Version
 
 from kiln_pipeline.core.build_plan import BuildPlan
-from kiln_pipeline.core.wheel_tags import tag_problems
+from kiln_pipeline.core.sdist_claims import SdistClaims, claim_problems
+from kiln_pipeline.core.wheel_tags import floor_problems, tag_problems
 from kiln_pipeline.errors import VerificationError
 
 MAX_WHEEL_SIZE = 2 * 1024**3
@@ -33,8 +34,12 @@ MAX_MEMBERS = 200_000
 
 LOST_EXTENSION = "lost extension: "
 """How the reason of a `VerificationError` starts when the build succeeded but an expected extension module is not there."""
+BAD_BINARY = "bad binary: "
+"""How it starts when the binaries are not for the systems that the wheel is for."""
 
 _EXTENSION = re.compile(r"^(?P<name>[^.]+)(?:\.(?:cpython|cp|pypy|graalpy)[\w.-]*|\.abi3t?)?\.(?:so|pyd)$")
+_DECLARED = re.compile(r"^(?:.* )?building '(?P<name>[\w.]+)' extension$", re.MULTILINE)
+_OPTIONAL_FAILED = re.compile(r"building extension [\"'](?P<name>[\w.]+)[\"'] failed")
 _BUNDLED = re.compile(r"(?:^|/)[^/]*(?:\.libs|\.dylibs|\.dist-info|\.data/(?:data|headers|scripts))/")
 _DATA = re.compile(r"^[^/]+\.data/(?:purelib|platlib)/")
 _SIGNATURES = ("RECORD.jws", "RECORD.p7s")
@@ -140,7 +145,8 @@ def check_wheel(facts: WheelFacts, plan: BuildPlan) -> None:
     """Check that a wheel is what a plan asked for.
 
     Raises `VerificationError`. Its reason starts with `LOST_EXTENSION` when the wheel is sound but lacks an extension module
-    that the plan expects: setuptools' optional extensions end so, with exit status 0.
+    that the plan expects: setuptools' optional extensions end so, with exit status 0; with `BAD_BINARY` when it needs a newer
+    system than the plan's floor.
     """
     problems: list[str] = []
     if facts.project != plan.release.project:
@@ -150,6 +156,35 @@ def check_wheel(facts: WheelFacts, plan: BuildPlan) -> None:
     _raise(facts.filename, problems)
     _check_extensions(facts, plan)
     _raise(facts.filename, tag_problems(facts.tags, plan))
+    newer = "; ".join(floor_problems(facts.tags, plan))
+    if newer:
+        raise VerificationError(subject=facts.filename, reason=BAD_BINARY + newer)
+
+
+def check_declared(facts: WheelFacts, plan: BuildPlan, log: str) -> None:
+    """Check that a wheel has every extension module that its build said it was building (setuptools; distutils likewise).
+
+    An optional one that does not compile is left out with exit status 0. A recipe that lists the extensions is taken at its word.
+    Raises `VerificationError` that starts with `LOST_EXTENSION`.
+    """
+    if plan.settings.extensions:
+        return
+    failed = {match["name"] for match in _OPTIONAL_FAILED.finditer(log)}
+    tops = {name.partition(".")[0] for name in facts.extensions}
+    declared = {match["name"] for match in _DECLARED.finditer(log) if match["name"].partition(".")[0] in tops}
+    lost = [name for name in sorted(failed | declared) if not any(f".{found}".endswith(f".{name}") for found in facts.extensions)]
+    if lost:
+        reason = f"{LOST_EXTENSION}the build began {', '.join(lost)}, which the wheel does not have"
+        hint = "list in the recipe's extensions those that the wheel must have, if it can do without the others"
+        raise VerificationError(subject=facts.filename, reason=reason, hint=hint)
+
+
+def check_claims(facts: WheelFacts, data: bytes, claims: SdistClaims) -> None:
+    """Check that a wheel, `data`, says what its sdist says, and brings the licences along. Raises `VerificationError`."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        names = archive.namelist()
+        wheel = _headers(archive.read(next(name for name in names if name.endswith(".dist-info/WHEEL") and name.count("/") == 1)))
+    _raise(facts.filename, claim_problems(claims, _headers(facts.metadata), wheel, names))
 
 
 def _check_extensions(facts: WheelFacts, plan: BuildPlan) -> None:

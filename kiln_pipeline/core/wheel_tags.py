@@ -12,18 +12,28 @@ from kiln_pipeline.core.platforms import BuildIdentifier, Floors, Platform, Pyth
 
 def tag_problems(tags: tuple[str, ...], plan: BuildPlan) -> Iterator[str]:
     """Yield what is wrong with a wheel's expanded tags: one must fit the plan's identifier, none may promise another platform."""
-    pure = all(tag.endswith("-none-any") for tag in tags)
-    if pure:
+    if _is_pure(tags):
         return
     if not any(python_fits(tag, plan.identifier.python) for tag in tags):
         yield f"no tag of it fits {plan.identifier.python}: {', '.join(tags)}"
-    platforms = sorted({tag.split("-", 2)[2] for tag in tags})
-    fitting = [name for name in platforms if _platform_fits(name, plan.identifier, plan.floors)]
-    foreign = [name for name in platforms if not platform_matches(name, plan.identifier.platform)]
+    foreign = [name for name in _platforms(tags) if not platform_matches(name, plan.identifier.platform)]
     if foreign:
         yield f"it is tagged {', '.join(foreign)}, which is not {plan.identifier.platform}"
-    elif not fitting:
+
+
+def floor_problems(tags: tuple[str, ...], plan: BuildPlan) -> Iterator[str]:
+    """Yield that all of a wheel's expanded tags want a newer system than the plan's floor, if they do."""
+    platforms = _platforms(tags)
+    if not _is_pure(tags) and not any(_platform_fits(name, plan.identifier, plan.floors) for name in platforms):
         yield f"it needs a newer system than {_floor_text(plan)}: {', '.join(platforms)}"
+
+
+def _is_pure(tags: tuple[str, ...]) -> bool:
+    return all(tag.endswith("-none-any") for tag in tags)
+
+
+def _platforms(tags: tuple[str, ...]) -> list[str]:
+    return sorted({tag.split("-", 2)[2] for tag in tags})
 
 
 def python_fits(tag: str, python: PythonTag) -> bool:
@@ -49,7 +59,7 @@ _LEGACY = {"manylinux1": (2, 5), "manylinux2010": (2, 12), "manylinux2014": (2, 
 _PLATFORM_TAG = re.compile(r"(?P<family>manylinux|musllinux|macosx)_(?P<major>\d+)_(?P<minor>\d+)_(?P<machine>\w+)")
 
 
-def _platform(name: str) -> tuple[str, tuple[int, int], str]:
+def parse_platform(name: str) -> tuple[str, tuple[int, int], str]:
     """Split a platform tag into (family, oldest system, machine); an unknown one has the family ``""``."""
     for legacy, glibc in _LEGACY.items():
         if name.startswith(f"{legacy}_"):
@@ -62,13 +72,13 @@ def _platform(name: str) -> tuple[str, tuple[int, int], str]:
 
 def platform_matches(name: str, platform: Platform) -> bool:
     """Return whether a platform tag is for some system of `platform`, however new."""
-    family, _, machine = _platform(name)
+    family, _, machine = parse_platform(name)
     universal = family == "macosx" and machine == "universal2"
     return family == platform.family and (machine == platform.machine or universal)
 
 
 def _platform_fits(name: str, identifier: BuildIdentifier, floors: Floors) -> bool:
-    return platform_matches(name, identifier.platform) and _platform(name)[1] <= _floor(identifier, floors)
+    return platform_matches(name, identifier.platform) and parse_platform(name)[1] <= _floor(identifier, floors)
 
 
 def _floor(identifier: BuildIdentifier, floors: Floors) -> tuple[int, int]:

@@ -23,7 +23,15 @@ from kiln_pipeline.core.provenance.attempt_bundle import ATTESTATION
 from kiln_pipeline.core.provenance.dsse import sign_envelope
 from kiln_pipeline.core.provenance.statement import LOG_NAME, build_statement, read_statement
 from kiln_pipeline.core.strategies import Strategy
-from kiln_pipeline.core.wheel_contents import LOST_EXTENSION, WheelFacts, check_wheel, read_wheel
+from kiln_pipeline.core.wheel_contents import (
+    BAD_BINARY,
+    LOST_EXTENSION,
+    WheelFacts,
+    check_claims,
+    check_declared,
+    check_wheel,
+    read_wheel,
+)
 from kiln_pipeline.errors import VerificationError
 from kiln_pipeline.ports import ObjectStore, Progress, Signer, UpstreamIndex, WheelBuilder
 
@@ -177,6 +185,9 @@ def _judge(plan: BuildPlan, result: BuildResult, log: str) -> BuildOutcome:
     try:
         facts = read_wheel(result.wheel.name, data)
         check_wheel(facts, plan)
+        check_declared(facts, plan, log)
+        if not plan.settings.patches:  # which may be there to change just that
+            check_claims(facts, data, result.claims)
     except VerificationError as error:
         return BuildOutcome(failure=_failure_of(error, log))
     return BuildOutcome(data=data, facts=facts)
@@ -184,7 +195,9 @@ def _judge(plan: BuildPlan, result: BuildResult, log: str) -> BuildOutcome:
 
 def _failure_of(error: VerificationError, log: str) -> Failure:
     if not error.reason.startswith(LOST_EXTENSION):
-        return Failure(failure_class=FailureClass.BAD_WHEEL, proof=error.reason, hint=error.hint or "nothing of it is published")
+        kind = FailureClass.BAD_BINARY if error.reason.startswith(BAD_BINARY) else FailureClass.BAD_WHEEL
+        proof = error.reason.removeprefix(BAD_BINARY)
+        return Failure(failure_class=kind, proof=proof, hint=error.hint or "nothing of it is published")
     failure = Failure(failure_class=FailureClass.LOST_EXTENSION, proof=error.reason.removeprefix(LOST_EXTENSION), hint=error.hint)
     cause = classify(log)
     if cause.failure_class == FailureClass.UNKNOWN:

@@ -11,7 +11,7 @@ import pytest
 from kiln_pipeline.core import wheel_contents
 from kiln_pipeline.core.platforms import Floors
 from kiln_pipeline.core.recipes import BuildSettings
-from kiln_pipeline.core.wheel_contents import WheelFacts, check_wheel, extension_names, read_wheel
+from kiln_pipeline.core.wheel_contents import WheelFacts, check_declared, check_wheel, extension_names, read_wheel
 from kiln_pipeline.errors import VerificationError
 from kiln_pipeline_tests.builds import MARKUPSAFE, PYYAML, plan_of
 from kiln_pipeline_tests.fakes import make_wheel
@@ -231,6 +231,21 @@ def test_a_lost_extension_is_told_apart() -> None:
     with pytest.raises(VerificationError, match="lost extension: the wheel is tagged for a platform"):
         check_wheel(facts(extension=None), replace(plan, expects_extension=False))
     check_wheel(facts("py3-none-any", None), replace(plan, expects_extension=False))
+
+
+def test_an_extension_that_the_build_began_and_the_wheel_lacks_is_lost() -> None:
+    """setuptools' words; what a build requirement builds on the way, and what the recipe does without, does not count."""
+    plan = plan_of(MARKUPSAFE)
+    log = "building 'markupsafe._speedups' extension\nbuilding '_cffi_backend' extension\nbuilding '_speedups' extension\n"
+    check_declared(facts(), plan, log)
+    for line, lost in (
+        ("building 'markupsafe._more' extension\n", "markupsafe._more"),
+        ("building extension \"_optional\" failed: command 'gcc' failed with exit status 1\n", "_optional"),
+    ):
+        with pytest.raises(VerificationError) as caught:
+            check_declared(facts(), plan, log + line)
+        assert caught.value.reason == f"lost extension: the build began {lost}, which the wheel does not have"
+        check_declared(facts(), replace(plan, settings=BuildSettings(extensions=("markupsafe._speedups",))), log + line)
 
 
 def test_the_hint_of_a_lost_extension_names_the_system_packages() -> None:

@@ -189,6 +189,15 @@ def test_a_wheel_that_is_not_what_was_asked_for_is_a_failure(
     assert sorted(bundle(inbox)[1]) == ["attestation.json", "build.log.gz"]
 
 
+def test_a_wheel_for_a_newer_system_is_no_matter_of_build_requirements(tmp_path: Path) -> None:
+    """The ladder has nothing that changes it, and is not climbed."""
+    attempt, inbox = run(tmp_path, plan_of(MARKUPSAFE), OddBuilder(*tagged_wheel("cp311-cp311-manylinux_2_34_x86_64")))
+    assert (attempt.failure, attempt.proof) == ("bad-binary", "it needs a newer system than glibc 2.28: manylinux_2_34_x86_64")
+    assert [line for line in log_of(inbox) if line.startswith("kiln: trying ")] == [
+        "kiln: trying as-of, build requirements until 2023-01-22 00:00:00 UTC"
+    ]
+
+
 def test_a_lost_extension_names_the_logs_first_error(tmp_path: Path) -> None:
     """The compiler said why, long before the build ended well."""
     log = "x.c:2:10: fatal error: 'yaml.h' file not found\nError compiling module, falling back to pure Python\n"
