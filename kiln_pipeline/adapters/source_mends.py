@@ -6,6 +6,8 @@ from pathlib import Path
 from shutil import copyfile
 
 from kiln_pipeline.core.build_plan import BuildPlan, Material
+from kiln_pipeline.core.cython_insides import RULES, without_insides
+from kiln_pipeline.core.cython_sources import C_SUFFIXES, HEAD_SIZE, generated_by
 from kiln_pipeline.core.pyproject import with_requirements
 
 OLD_C_API = Path(__file__).parent / "old_c_api"
@@ -35,6 +37,12 @@ def mend_source(source: Path, plan: BuildPlan, *, log: Path) -> None:
             copy.parent.mkdir(parents=True, exist_ok=True)
             copyfile(header, copy)
             os.utime(copy, (plan.source_date_epoch, plan.source_date_epoch))
+        for path in _generated(source):
+            text = path.read_bytes().decode("utf-8", errors="surrogateescape")
+            mended = without_insides(text, plan.identifier.python)
+            if mended != text:
+                _write(path, mended, plan.source_date_epoch)
+                _note(log, f"kiln: {path.relative_to(source).as_posix()} asks CPython's functions for what it took from a struct")
 
 
 def compiler_flags(plan: BuildPlan, source: str) -> str:
@@ -43,10 +51,10 @@ def compiler_flags(plan: BuildPlan, source: str) -> str:
 
 
 def header_material(plan: BuildPlan) -> tuple[Material, ...]:
-    """Return the header as something that went in, by its hash."""
+    """Return the header, and the rules for what no header can give, as something that went in, by their hash."""
     if not plan.strategy.old_c_api:
         return ()
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in _headers())).hexdigest()
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in _headers()) + repr(RULES).encode()).hexdigest()
     return (Material(name="kiln-old-c-api", kind="header", sha256=digest),)
 
 
@@ -54,8 +62,13 @@ def _headers() -> list[Path]:
     return sorted(OLD_C_API.rglob("*.h"))
 
 
+def _generated(source: Path) -> list[Path]:
+    found = (Path(folder, name) for folder, _, names in os.walk(source) for name in names if name.endswith(C_SUFFIXES))
+    return sorted(path for path in found if not path.is_symlink() and generated_by(path.read_bytes()[:HEAD_SIZE]))
+
+
 def _write(path: Path, text: str, mtime: int) -> None:
-    path.write_text(text, encoding="utf-8")
+    path.write_text(text, encoding="utf-8", errors="surrogateescape", newline="")
     os.utime(path, (mtime, mtime))
 
 

@@ -33,6 +33,7 @@ _PROJECTS = {
     "cppy": "cppy",
     "pytest_runner": "pytest-runner",
     "extension_helpers": "extension-helpers",
+    "imp": "zombie-imp",  # a copy of what Python 3.12 took away, by one of its core developers
 }
 """Module -> the project that has it."""
 

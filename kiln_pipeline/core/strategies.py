@@ -33,8 +33,10 @@ class Rung(StrEnum):
     """As of the release's date, compiled with a header of kiln's that gives C API of older Pythons its old meaning."""
 
 
-LADDER_VERSION = 2
+LADDER_VERSION = 3
 """Raised with every change of the rungs or of their rules: then failures that waited for a change are tried again."""
+
+OLD_C_API = frozenset({Rung.OLD_C_API, Rung.OLD_C_API_REGENERATED})
 
 DEFAULT_LADDER = (
     Rung.AS_OF,
@@ -139,9 +141,10 @@ def strategies_for(
     rungs = ladder or ((Rung.LATEST,) if time_travel == "latest" else DEFAULT_LADDER)
     cutoff = cutoff_of(time_travel, python=python, uploaded=uploaded)
     constraints = _of_the_date(python, uploaded, cutoff)
+    old_constraints = _of_the_date(python, uploaded, cutoff, old_c_api=True)
     found: dict[tuple[object, ...], Strategy] = {}
     for rung in rungs:
-        strategy = _strategy(rung, cutoff, constraints)
+        strategy = _strategy(rung, cutoff, old_constraints if rung in OLD_C_API else constraints)
         found.setdefault(what_differs(strategy), strategy)
     return tuple(found.values())
 
@@ -172,17 +175,24 @@ def _strategy(rung: Rung, cutoff: datetime | None, constraints: tuple[str, ...])
             assert_never(rung)
 
 
-def _of_the_date(python: PythonTag, uploaded: datetime | None, cutoff: datetime | None) -> tuple[str, ...]:
-    """Keep a release from before Cython 3 on 0.29 where the Python moves its date past Cython 3, if 0.29 knows that Python."""
+def _of_the_date(
+    python: PythonTag, uploaded: datetime | None, cutoff: datetime | None, *, old_c_api: bool = False
+) -> tuple[str, ...]:
+    """Keep a release from before Cython 3 on 0.29 where its Python dates it past Cython 3, if 0.29 can serve that Python."""
     if uploaded is None or cutoff is None or not uploaded < CYTHON_3 < cutoff:
         return ()
-    return ("cython<3",) if fitting_cython(python) < "3" else ()
+    return ("cython<3",) if fitting_cython(python, old_c_api=old_c_api) < "3" else ()
 
 
-def fitting_cython(python: PythonTag) -> str:
-    """Return the Cython whose C compiles on `python`, the oldest line that does: old .pyx files were written for it."""
+def fitting_cython(python: PythonTag, *, old_c_api: bool = False) -> str:
+    """Return the Cython whose C compiles on `python`, the oldest line that does: old .pyx files were written for it.
+
+    With kiln's header for old C API the last 0.29 serves every Python with a GIL, and reads what Cython 3 refuses.
+    """
     if python.free_threaded:
         return _LATEST_FIT
+    if old_c_api:
+        return _FITTING_CYTHON[0][2]
     pair = (python.major, python.minor)
     return next((cython for major, minor, cython in _FITTING_CYTHON if pair <= (major, minor)), _LATEST_FIT)
 
@@ -190,11 +200,9 @@ def fitting_cython(python: PythonTag) -> str:
 def cython_for(python: PythonTag, generated_by: str, *, old_c_api: bool = False) -> str:
     """Return the Cython that generates anew what `generated_by` (a version) generated; empty: it is new enough as it is.
 
-    What Cython 3 once generated is never read by 0.29; with kiln's header for old C API the last 0.29 serves every Python with a
-    GIL, and reads what Cython 3 refuses.
+    What Cython 3 once generated is never read by 0.29.
     """
-    last_0_29 = _FITTING_CYTHON[0][2]
-    fitting = last_0_29 if old_c_api and not python.free_threaded else fitting_cython(python)
+    fitting = fitting_cython(python, old_c_api=old_c_api)
     old = Version(generated_by)
     if old >= Version("3.0a1") and Version(fitting) < Version("3"):
         fitting = _FITTING_CYTHON[1][2]

@@ -1,18 +1,22 @@
 """What a strategy changes in an sdist, the header for C API that is gone, and the program that loads a wheel's modules."""
 
 import json
+import os
 import subprocess
 import sys
 import sysconfig
 import zipfile
 from dataclasses import replace
 from pathlib import Path
+from shutil import copyfile
 
 import pytest
+from pypi_simple import PYPI_SIMPLE_ENDPOINT
 
 from kiln_pipeline.adapters import load_check
 from kiln_pipeline.adapters.interpreters import find_interpreters
 from kiln_pipeline.adapters.source_mends import OLD_C_API, compiler_flags, header_material, mend_source, mends_source
+from kiln_pipeline.adapters.tool_environments import ToolEnvironments
 from kiln_pipeline.core.strategies import Strategy
 from kiln_pipeline_tests.builds import MARKUPSAFE, plan_of
 
@@ -103,6 +107,57 @@ def test_c_of_python_3_8_compiles_and_means_the_same_on_every_python_here(tmp_pa
         answer = subprocess.check_output([interpreter.path, "-c", use], cwd=folder, text=True)
         line = 42 if interpreter.tag.minor > 9 else 7  # 3.9 asks a frame that is not traced for its code's line
         assert json.loads(answer) == [line, 5, [], 0], interpreter.tag
+
+
+OLD_PYX = """
+import sys
+
+def numbers():
+    try:
+        raise ValueError("inside")
+    except ValueError:
+        yield sys._getframe() is not None
+        yield 2
+
+def raised_again():
+    try:
+        raise KeyError("first")
+    except KeyError:
+        kind, value, trace = sys.exc_info()
+    raise kind, value, trace
+"""
+USE = """
+import odd, traceback
+print(list(odd.numbers()))
+try:
+    odd.raised_again()
+except KeyError as error:
+    print(error, [(frame.name, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)[1:]])
+"""
+
+
+@pytest.mark.slow
+def test_c_that_cython_0_29_21_generated_runs_on_every_python_here(tmp_path: Path, tools_folder: Path) -> None:
+    """A generator that yields while it handles an exception, and a traceback raised again: both went inside a thread's state."""
+    python = ToolEnvironments(tools_folder, endpoint=PYPI_SIMPLE_ENDPOINT, host=os.environ).python(
+        "cython-0.29.21", ("Cython==0.29.21",)
+    )
+    (tmp_path / "odd.pyx").write_text(OLD_PYX)
+    subprocess.run([python, "-I", "-m", "cython", "-2", "odd.pyx"], cwd=tmp_path, check=True, capture_output=True)
+    found = [one for one in find_interpreters() if one.has_headers and (3, 11) <= (one.tag.major, one.tag.minor) <= (3, 13)]
+    assert found, "no interpreter with headers"
+    for interpreter in found:
+        folder = tmp_path / str(interpreter.tag)
+        folder.mkdir()
+        copyfile(tmp_path / "odd.c", folder / "odd.c")
+        plan = plan_of(MARKUPSAFE, f"{interpreter.tag}-manylinux_x86_64")
+        mend_source(folder, replace(plan, strategy=Strategy(old_c_api=True)), log=tmp_path / "log")
+        ask = "import sysconfig; print(sysconfig.get_path('include')); print(sysconfig.get_config_var('EXT_SUFFIX'))"
+        include, suffix = subprocess.check_output([interpreter.path, "-c", ask], text=True).split()
+        command = ["gcc", "-shared", "-fPIC", "-O1", f"-I{OLD_C_API}", f"-I{include}", "odd.c", "-o", f"odd{suffix}"]
+        subprocess.run(command, cwd=folder, check=True, capture_output=True)
+        answer = subprocess.check_output([interpreter.path, "-c", USE], cwd=folder, text=True)
+        assert answer == "[True, 2]\n'first' [('odd.raised_again', 16), ('odd.raised_again', 13)]\n", interpreter.tag
 
 
 def wheel_with(tmp_path: Path, source: str) -> Path:

@@ -15,6 +15,7 @@ from kiln_pipeline.core.pyproject import with_requirements
         ("ImportError: No module named Cython.Build", ("Cython",), ()),
         ("ModuleNotFoundError: No module named 'setuptools_scm'", ("setuptools-scm",), ()),
         ("ModuleNotFoundError: No module named 'distutils'", ("setuptools",), ()),
+        ("ModuleNotFoundError: No module named 'imp'", ("zombie-imp",), ()),
         ("error: unknown file type '.pyx' (from 'a.pyx')", ("Cython",), ()),
         ("a.c:4:10: fatal error: numpy/arrayobject.h: No such file or directory", ("numpy",), ()),
         ("cc1: fatal error: pkg/a.c: No such file or directory", ("Cython",), ()),

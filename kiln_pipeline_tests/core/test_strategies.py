@@ -70,6 +70,12 @@ def test_the_default_ladder_in_full() -> None:
     )
 
 
+def test_with_the_header_an_older_release_stays_on_0_29_on_3_13_too() -> None:
+    """Cython 0.29 generates what no 3.13 compiles; with the header for old C API it does, and reads what Cython 3 refuses."""
+    found = strategies_for("as-of", (), python=PythonTag.parse("cp313"), uploaded=OLD)
+    assert [strategy.rung for strategy in found if strategy.constraints] == [Rung.OLD_C_API_REGENERATED, Rung.OLD_C_API]
+
+
 @pytest.mark.parametrize(
     ("time_travel", "ladder", "uploaded", "rungs"),
     [

@@ -114,23 +114,38 @@ struct _frame {
 };
 #endif
 
-/* The 15 arguments of before 3.11; a code object without bytecode, as modules make them for tracebacks and __code__. */
+/* The 15 arguments of before 3.11. Modules make codes without bytecode, for tracebacks and __code__: they get that of CPython's
+ * own empty code, whose every place is the first line, since tracebacks ask the code for lines and positions. */
 static inline PyCodeObject *kiln_PyCode_New(
     int argcount, int posonly, int kwonly, int nlocals, int stacksize, int flags, PyObject *code, PyObject *consts, PyObject *names,
     PyObject *varnames, PyObject *freevars, PyObject *cellvars, PyObject *filename, PyObject *name, int line, PyObject *lines)
 {
-    PyCodeObject *made = NULL;
-    PyObject *no_exceptions = PyBytes_FromStringAndSize(NULL, 0);
-    if (no_exceptions != NULL) {
+    PyCodeObject *made = NULL, *empty = NULL;
+    PyObject *no_exceptions = PyBytes_FromStringAndSize(NULL, 0), *bytecode = NULL, *positions = NULL;
+    if (PyBytes_Check(code) && PyBytes_GET_SIZE(code) == 0) {
+        empty = PyCode_NewEmpty("", "", line);
+        bytecode = empty != NULL ? PyObject_GetAttrString((PyObject *)empty, "co_code") : NULL;
+        positions = bytecode != NULL ? PyObject_GetAttrString((PyObject *)empty, "co_linetable") : NULL;
+        stacksize = stacksize > 0 ? stacksize : 1;
+    } else {
+        Py_INCREF(code);
+        bytecode = code;
+        Py_INCREF(lines);
+        positions = lines;
+    }
+    if (no_exceptions != NULL && positions != NULL) {
 #if PY_VERSION_HEX >= 0x030C0000
         made = PyUnstable_Code_NewWithPosOnlyArgs(
 #else
         made = PyCode_NewWithPosOnlyArgs(
 #endif
-            argcount, posonly, kwonly, nlocals, stacksize, flags, code, consts, names, varnames, freevars, cellvars, filename, name,
-            name, line, lines, no_exceptions);
-        Py_DECREF(no_exceptions);
+            argcount, posonly, kwonly, nlocals, stacksize, flags, bytecode, consts, names, varnames, freevars, cellvars, filename,
+            name, name, line, positions, no_exceptions);
     }
+    Py_XDECREF(no_exceptions);
+    Py_XDECREF(bytecode);
+    Py_XDECREF(positions);
+    Py_XDECREF((PyObject *)empty);
     return made;
 }
 /* ... and the 16 of 3.8's first alphas, which some Cythons took for those of 3.8 */
