@@ -5,7 +5,7 @@ Everything is made here, so that no archive that does harm lies in the repositor
 
 import io
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -110,3 +110,88 @@ def sdist_of(folder: Path, setup: str) -> Path:
             info.size = len(content)
             tar.addfile(info, io.BytesIO(content))
     return path
+
+
+def _file(name: str, content: bytes = b"x") -> tuple[tarfile.TarInfo, bytes]:
+    info = tarfile.TarInfo(name)
+    info.size = len(content)
+    return info, content
+
+
+def _special(name: str, kind: bytes, target: str = "") -> tuple[tarfile.TarInfo, bytes]:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, target
+    return info, b""
+
+
+def _bomb() -> tuple[tarfile.TarInfo, bytes]:
+    info = tarfile.TarInfo("demo-1.0/big")
+    info.size = 9 * 1024**3
+    return info, b""  # the header alone: nobody must come to read more
+
+
+_INFO, _SETUP_PY = _file("demo-1.0/PKG-INFO", PKG_INFO), _file("demo-1.0/setup.py", _SETUP.encode())
+
+ARCHIVES: Mapping[str, tuple[Callable[[], list[tuple[tarfile.TarInfo, bytes]]], str]] = {
+    "a path above": (lambda: [_INFO, _SETUP_PY, _file("../evil")], "outside the destination"),
+    "a path above, hidden": (lambda: [_INFO, _SETUP_PY, _file("demo-1.0/a/../../../evil")], "outside the destination"),
+    "an absolute path": (lambda: [_INFO, _SETUP_PY, _file("/evil/x")], "2 entries at its top"),
+    "a link to the host's files": (
+        lambda: [_INFO, _SETUP_PY, _special("demo-1.0/a", tarfile.SYMTYPE, "/etc/shadow")],
+        "absolute path|outside the destination",
+    ),
+    "a link out": (lambda: [_INFO, _SETUP_PY, _special("demo-1.0/a", tarfile.SYMTYPE, "../../evil")], "outside the destination"),
+    "a hard link out": (
+        lambda: [_INFO, _SETUP_PY, _special("demo-1.0/a", tarfile.LNKTYPE, "../evil")],
+        "outside the destination",
+    ),
+    "a device": (lambda: [_INFO, _SETUP_PY, _special("demo-1.0/sda", tarfile.BLKTYPE)], "special file"),
+    "a pipe": (lambda: [_INFO, _SETUP_PY, _special("demo-1.0/fifo", tarfile.FIFOTYPE)], "special file"),
+    "a bomb": (lambda: [_INFO, _SETUP_PY, _bomb()], "unpacks to more than"),
+    "no PKG-INFO": (lambda: [_file("demo-1.0/readme")], "neither PKG-INFO nor setup.py"),
+    "another version inside": (
+        lambda: [_file("demo-1.0/PKG-INFO", PKG_INFO.replace(b"1.0", b"6.6")), _SETUP_PY],
+        "is of demo 6.6, not of demo==1.0",
+    ),
+    "two PKG-INFO, the second another's": (
+        lambda: [_INFO, _SETUP_PY, _file("demo-1.0/PKG-INFO", PKG_INFO.replace(b"1.0", b"6.6"))],
+        "is of demo 6.6, not of demo==1.0",
+    ),
+    "nothing": (list, "0 entries at its top"),
+}
+"""sdists that are none, or mean harm before anything of them runs: their members, and what the proof of ``bad-sdist`` says."""
+
+
+def archive_of(folder: Path, members: list[tuple[tarfile.TarInfo, bytes]]) -> Path:
+    """Return ``demo-1.0.tar.gz`` with those members, a bomb's without its content."""
+    path = folder / "demo-1.0.tar.gz"
+    with tarfile.open(path, "w:gz") as tar:
+        for info, content in members:
+            assert tar.fileobj is not None
+            if len(content) == info.size:
+                tar.addfile(info, io.BytesIO(content))
+            else:
+                tar.fileobj.write(info.tobuf())
+    return path
+
+
+IN_ONE_CONTAINER = r"""
+import os, shutil, subprocess, sys
+
+def tried(what, code):
+    ended = subprocess.run([sys.executable, "-c", code], stderr=subprocess.PIPE)
+    print("tried:", what, ended.returncode, ended.stderr.decode().strip().splitlines()[-1:], flush=True)
+
+tried("keys", "print(open({mark!r}).read())")
+tried("outside", "open({mark!r}, 'w').write('harm')")
+tried("memory", "hoard = []\nwhile True:\n    hoard.append(bytearray(1 << 24))")
+tried("file", "with open('big', 'wb') as file:\n    while True:\n        file.write(bytes(1 << 20))")
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        os.execv(sys.executable, [sys.executable, "-c", "import time; time.sleep(3597)"])
+    os._exit(0)
+shutil.rmtree(os.getcwd())
+raise RuntimeError("all of it tried")
+"""
+"""What ends by itself, all in one setup.py, since a container costs seconds. ``{mark!r}`` is a path of the host."""

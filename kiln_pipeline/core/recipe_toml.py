@@ -27,6 +27,7 @@ from kiln_pipeline.core.toml_tables import TableReader
 from kiln_pipeline.errors import Problem, RecipeError
 
 DEFAULTS_FILE = "recipes/defaults.toml"
+_OF_THE_RECIPE = frozenset({"targets", "pythons", "platforms", "min-age", "mirror", "prereleases", "priority", "demo"})
 PATCHES = "patches"
 """The folder beside a recipe that holds its patches."""
 
@@ -285,9 +286,13 @@ def _read_limits(limits: TableReader) -> dict[str, int]:
 def _read_override(reader: TableReader, common: _Common, patches: _Patches) -> Override:
     reader.require("versions", 'say which releases it is for, for example "<5"')
     versions = reader.texts("versions", values.specifier_set, or_one=True) or ()
-    if not reader.data.keys() & {"build", "system-packages", "limits", "cibuildwheel"}:
+    if not reader.data.keys() & {"build", "system-packages", "limits", "cibuildwheel", *_OF_THE_RECIPE}:
         tables = "build, system-packages, limits and cibuildwheel"
         reader.report("build", f"is missing: write at least one of {tables} below [[overrides]]")
     settings = _read_settings(reader, common, patches)
+    for key in sorted(reader.data.keys() & _OF_THE_RECIPE):
+        reader.refuse(
+            key, f"an override says how some versions are built, not which are wanted; state {key} for the whole recipe"
+        )
     reader.finish()
     return Override(versions=versions, settings=settings)

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from kiln_pipeline.core.attempts import Attempt
 from kiln_pipeline.core.build_plan import BuildPlan, BuildResult, Failure
@@ -34,6 +33,7 @@ from kiln_pipeline.core.wheel_contents import (
 )
 from kiln_pipeline.errors import VerificationError
 from kiln_pipeline.ports import ObjectStore, Progress, Signer, UpstreamIndex, WheelBuilder
+from kiln_pipeline.stages.build_folders import build_folder
 
 MAX_LOG_SIZE = 64 * 1024**2
 """Bytes of a log that are kept, shared evenly by the rungs of a ladder: of a longer one the first and the last half."""
@@ -100,10 +100,7 @@ def build_wheel(
     `BuildError` when the builder cannot run, `StoreError` when the inbox cannot be written; then nothing is recorded.
     """
     started = clock()
-    work.mkdir(parents=True, exist_ok=True)
-    # A folder that cannot be removed must not cost the wheel that was made in it.
-    with TemporaryDirectory(prefix="kiln-build-", dir=work, ignore_cleanup_errors=True) as name:
-        folder = Path(name).resolve()
+    with build_folder(work, "kiln-build-") as folder:
         (folder / "sdist").mkdir()
         sdist = upstream.download(plan.sdist, folder / "sdist")
         progress.step(f"{plan.release} {plan.identifier}: building with {builder.name}")

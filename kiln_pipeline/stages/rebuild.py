@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from kiln_pipeline.core.attempts import Attempt
 from kiln_pipeline.core.build_plan import BuildResult, Failure
@@ -30,6 +29,7 @@ from kiln_pipeline.core.wheel_comparison import compare_wheels
 from kiln_pipeline.errors import BuildError, NotRebuildable, UpstreamError
 from kiln_pipeline.ports import ObjectStore, Progress, Signer, UpstreamIndex, WheelBuilder
 from kiln_pipeline.stages.build import Tried, try_strategy
+from kiln_pipeline.stages.build_folders import build_folder
 
 Explain = Callable[[Path, Path], str]
 """What differs between two wheels, for a person; empty when it cannot be said (diffoscope is not installed)."""
@@ -93,9 +93,7 @@ def rebuild_wheel(
         host=host,
         builder=attempt.builder,
     )
-    work.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix="kiln-rebuild-", dir=work, ignore_cleanup_errors=True) as name:
-        folder = Path(name).resolve()
+    with build_folder(work, "kiln-rebuild-") as folder:
         try:
             builder = _builder(attempt, builders, platform)
             progress.step(f"{attempt.release} {attempt.identifier}: rebuilding with {builder.name}")

@@ -350,6 +350,12 @@ def test_files_are_named_as_the_caller_says() -> None:
         ),
         (recipe_with("system-packages.yum = []"), "system-packages.yum", "is unknown; known are apk, apt, brew, dnf"),
         (
+            recipe_with('[[overrides]]\nversions = "<1"\n[overrides.targets]\npythons = ["cp39"]\n'),
+            "overrides[0].targets",
+            "may not be set here: an override says how some versions are built, not which are wanted; "
+            "state targets for the whole recipe",
+        ),
+        (
             recipe_with('[[overrides]]\nversions = "<1"'),
             "overrides[0].build",
             "is missing: write at least one of build, system-packages, limits and cibuildwheel below [[overrides]]",
