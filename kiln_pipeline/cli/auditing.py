@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from kiln_pipeline.cli.commands import open_workspace
+from kiln_pipeline.cli.host_checking import doctor
 
 
 @click.group()
@@ -91,6 +92,9 @@ def import_legacy_(folder: Path) -> None:
 @click.group()
 def host() -> None:
     """Build hosts, and who may sign."""
+
+
+host.add_command(doctor)
 
 
 @host.command()

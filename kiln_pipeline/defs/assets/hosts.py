@@ -9,14 +9,14 @@ import dagster as dg
 from kiln_pipeline.core.hosts_table import BuildRun, Heartbeat, unserved
 from kiln_pipeline.core.platforms import Platform
 from kiln_pipeline.defs.assets.publishing import audit_log
+from kiln_pipeline.defs.launchers import HOST_TAG, PLATFORM_TAG, RoutedRunLauncher
 from kiln_pipeline.defs.presentation import OWNERS, column_schema, failure, preview
 from kiln_pipeline.defs.sensors import failure_of_tick
 from kiln_pipeline.errors import BuildError, KilnError
 from kiln_pipeline.stages.watch_hosts import HostsSeen, load_queues_table, watch_hosts
 from kiln_pipeline.workspace import Workspace
 
-PLATFORM, HOST = "dagster/partition/platform", "kiln/host"
-"""Tags of a build run: what it is for, and, once it was taken, by whom."""
+# a run that was sent to a queue and that no host has taken is starting
 _WAITING = (dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING)
 _RUNNING = (dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING)
 _NOTE = (
@@ -29,7 +29,7 @@ def look(kiln: Workspace, instance: dg.DagsterInstance) -> HostsSeen:
     """Ask who is there, and bring the tables up to now. Raises `KilnError`."""
     return watch_hosts(
         enrolled=kiln.hosts,
-        heartbeats=_heartbeats(kiln),
+        heartbeats=_heartbeats(kiln, instance.run_launcher),
         runs=_build_runs(instance),
         attempts=kiln.attempts(),
         state=kiln.state,
@@ -37,12 +37,21 @@ def look(kiln: Workspace, instance: dg.DagsterInstance) -> HostsSeen:
     )
 
 
-def _heartbeats(kiln: Workspace) -> list[Heartbeat]:
-    """Return who takes work now: without a broker this host alone, since whoever asks runs on it."""
+def _heartbeats(kiln: Workspace, launcher: object) -> list[Heartbeat]:
+    """Return who takes work now: hosts that told the broker, and this one for its own platform where no queue has that."""
+    routed = isinstance(launcher, RoutedRunLauncher)
+    signs = launcher.live_hosts() if routed else ()
+    beats = [
+        Heartbeat(
+            host=sign.host, platforms=tuple(Platform(name) for name in sign.platforms if name in Platform.__members__.values())
+        )
+        for sign in signs
+    ]
     try:
-        return [Heartbeat(host=kiln.host_name, platforms=(kiln.platform(),))]
+        own = kiln.platform()
     except BuildError:
-        return []
+        return beats
+    return beats if routed and own in launcher.platforms else [*beats, Heartbeat(host=kiln.host_name, platforms=(own,))]
 
 
 def _build_runs(instance: dg.DagsterInstance) -> list[BuildRun]:
@@ -50,10 +59,10 @@ def _build_runs(instance: dg.DagsterInstance) -> list[BuildRun]:
     unfinished = dg.RunsFilter(statuses=[*_WAITING, *_RUNNING])
     found: list[BuildRun] = []
     for record in instance.get_run_records(unfinished):
-        platform = record.dagster_run.tags.get(PLATFORM, "")
+        platform = record.dagster_run.tags.get(PLATFORM_TAG, "")
         if platform in Platform.__members__.values():
             running = record.dagster_run.status in _RUNNING
-            host = record.dagster_run.tags.get(HOST, "")
+            host = record.dagster_run.tags.get(HOST_TAG, "")
             found.append(BuildRun(platform=Platform(platform), queued=record.create_timestamp, host=host, running=running))
     return found
 
