@@ -72,11 +72,15 @@ def sample_bundle(
     signer: MemorySigner = HOST,
     host: str = "",
     minutes: int = 0,
+    seconds: int = 75,
     wheel_build: str = "",
     requires_python: str = ">=3.6",
     damage: Callable[[bytes], bytes] = bytes,
 ) -> tuple[str, dict[str, bytes]]:
-    """Return (bundle id, file name -> bytes) of one attempt; `minutes` moves its times, `damage` is done before it is signed."""
+    """Return (bundle id, file name -> bytes) of one attempt.
+
+    `minutes` moves its times, `seconds` is how long it took, `damage` is done before it is signed.
+    """
     log = gzip.compress(f"building {plan.release} for {plan.identifier} {minutes}\n".encode(), mtime=0)
     files = {"build.log.gz": log}
     facts = None
@@ -106,7 +110,7 @@ def sample_bundle(
         log_sha256=hashlib.sha256(log).hexdigest(),
         host=host or signer.name,
         started=started,
-        finished=started + timedelta(seconds=75),
+        finished=started + timedelta(seconds=seconds),
         run_id="run-1",
     )
     files["attestation.json"] = sign_envelope(payload, [signer])

@@ -8,6 +8,10 @@ from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
+from kiln_pipeline.core.package_pages.parts import shortened
+from kiln_pipeline.core.plots import duration
+from kiln_pipeline.core.retries import minute
+
 _FOLDER = "templates/site"
 _SNIPPETS = (("pip", "pip.txt"), ("uv", "uv.txt"), ("Poetry", "poetry.txt"), ("PDM", "pdm.txt"))
 
@@ -27,7 +31,18 @@ class JinjaTemplates:
             lstrip_blocks=True,
             keep_trailing_newline=True,
         )
-        self._environment.filters.update(url=_url, day=_day, moment=_moment, cell=_cell)
+        self._environment.filters.update(
+            url=_url,
+            day=_day,
+            moment=_moment,
+            minute=minute,
+            clock=_clock,
+            cell=_cell,
+            short=shortened,
+            duration=duration,
+            size=_size,
+            percent=_percent,
+        )
 
     def render(self, name: str, values: Mapping[str, object]) -> bytes:
         """Return the page that the template `name` makes of `values`: the same bytes for the same values."""
@@ -55,6 +70,20 @@ def _day(moment: datetime) -> str:
 def _moment(moment: datetime) -> str:
     """Return RFC 3339 in UTC, to the second."""
     return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _clock(moment: datetime) -> str:
+    return f"{moment:%H:%M}"
+
+
+def _size(count: int) -> str:
+    """Return a size in bytes for people: ``1.2 MB``."""
+    number, unit = (count / 1000, "kB") if count < 1_000_000 else (count / 1_000_000, "MB")
+    return f"{number:.1f} {unit}"
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.0f} %"
 
 
 def _cell(text: str) -> str:

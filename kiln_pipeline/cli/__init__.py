@@ -14,6 +14,7 @@ from kiln_pipeline.cli.indexing import index
 from kiln_pipeline.cli.mirroring import mirror
 from kiln_pipeline.cli.recipe_checking import recipes
 from kiln_pipeline.cli.running import run, serve, up
+from kiln_pipeline.cli.site_state import status
 from kiln_pipeline.cli.wheels import build, rebuild, verify
 
 
@@ -30,6 +31,7 @@ def main() -> None:
 for command in (
     run,
     up,
+    status,
     missing,
     explain,
     failures,

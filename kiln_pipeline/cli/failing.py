@@ -1,20 +1,17 @@
 """What `kiln failures` does: the failures of wheels that are missing still, grouped and printed. Asks nobody, builds nothing."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import pyarrow as pa
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from kiln_pipeline.cli.report import LONGEST_PROOF
 from kiln_pipeline.core import site_layout
-from kiln_pipeline.core.distributions import Release, project_name
-from kiln_pipeline.core.failure_groups import FailureGroup, Target, Wanted, group_failures, of_classes
+from kiln_pipeline.core.distributions import project_name
+from kiln_pipeline.core.failure_groups import FailureGroup, group_failures, of_classes, wanted_wheels
 from kiln_pipeline.core.failures import FailureClass
-from kiln_pipeline.core.platforms import BuildIdentifier
-from kiln_pipeline.core.verdicts import Rule
 from kiln_pipeline.errors import Problem, RecipeError
 from kiln_pipeline.stages import detect
 from kiln_pipeline.workspace import Workspace
@@ -27,7 +24,7 @@ def groups(workspace: Workspace, projects: Sequence[str], classes: Sequence[str]
 
     What is missing still is what the last `kiln missing` (or the asset) found. Raises `RecipeError` for a name that cannot match.
     """
-    recipes = {recipe.project: recipe.sha256 for recipe in workspace.recipes}
+    recipes = workspace.recipes
     names, problems = set[str](), list[Problem]()
     for name in projects:
         try:
@@ -39,22 +36,13 @@ def groups(workspace: Workspace, projects: Sequence[str], classes: Sequence[str]
     problems += [Problem(file="--class", field="", message=f"{name!r} is none of {known}") for name in unknown]
     problems += [
         Problem(file=name, field="", message="no recipe covers it, so that nothing of it is missing: see `kiln recipes check`")
-        for name in sorted(names - recipes.keys())
+        for name in sorted(names - {recipe.project for recipe in recipes})
     ]
     if problems:
         raise RecipeError(problems)
-    wanted = _wanted(detect.load_missing(workspace.state), recipes, names)
+    asked = [recipe for recipe in recipes if not names or recipe.project in names]
+    wanted = wanted_wheels(detect.load_missing(workspace.state), asked)
     return of_classes(group_failures(workspace.attempts(), wanted, now=workspace.clock()), classes)
-
-
-def _wanted(table: pa.Table, recipes: Mapping[str, str], names: Collection[str]) -> dict[Target, Wanted]:
-    return {
-        (Release(project=row["project"], version=row["version"]), BuildIdentifier.parse(row["identifier"])): Wanted(
-            recipe_sha256=recipes[row["project"]], sdist_sha256=row["sdist_sha256"]
-        )
-        for row in table.select(["project", "version", "identifier", "rule", "sdist_sha256"]).to_pylist()
-        if row["rule"] in (Rule.MISSING, Rule.FAILED) and row["project"] in recipes and (not names or row["project"] in names)
-    }
 
 
 def as_dicts(found: Sequence[FailureGroup], site_url: str) -> list[dict[str, Any]]:

@@ -1,17 +1,25 @@
 """Failures grouped for a person: by class and by what was missing, with how many missing wheels wait on it and until when."""
 
+# pyarrow ships no annotations: what comes out of it is unknown to the checker, and known to the tests.
+# pyright: reportMissingTypeStubs=false, reportAttributeAccessIssue=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownParameterType=false
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from kiln_pipeline.core.attempts import Attempt, Outcome
 from kiln_pipeline.core.distributions import Release
 from kiln_pipeline.core.failures import FailureClass
 from kiln_pipeline.core.missing_parts import part_of
 from kiln_pipeline.core.platforms import BuildIdentifier
+from kiln_pipeline.core.recipes import Recipe
 from kiln_pipeline.core.retries import UNTIL, Standing, minute, standing
 from kiln_pipeline.core.toolchains import Toolchains
+from kiln_pipeline.core.verdicts import Rule
 
 Target = tuple[Release, BuildIdentifier]
 
@@ -61,6 +69,20 @@ class FailureGroup:
         elif waiting:
             parts.append(f"not until {UNTIL}")
         return "; ".join(parts)
+
+
+def wanted_wheels(missing: pa.Table, recipes: Iterable[Recipe]) -> dict[Target, Wanted]:
+    """Return what a `missing_wheels` table says is missing, failed or not, with what it would be built from by these recipes."""
+    hashes = {recipe.project: recipe.sha256 for recipe in recipes}
+    rules = pc.is_in(missing.column("rule"), value_set=pa.array([Rule.MISSING, Rule.FAILED], pa.string()))
+    rows = missing.filter(rules).select(["project", "version", "identifier", "sdist_sha256"]).to_pylist()
+    return {
+        (Release(project=row["project"], version=row["version"]), BuildIdentifier.parse(row["identifier"])): Wanted(
+            recipe_sha256=hashes[row["project"]], sdist_sha256=row["sdist_sha256"]
+        )
+        for row in rows
+        if row["project"] in hashes
+    }
 
 
 def group_failures(attempts: Sequence[Attempt], wanted: Mapping[Target, Wanted], *, now: datetime) -> tuple[FailureGroup, ...]:

@@ -22,6 +22,17 @@ PACKAGES_HTML = "packages/index.html"
 PACKAGES_MD = "PACKAGES.md"
 FEED = "packages/feed.atom"
 STYLE = "packages/style.css"
+PACKAGES_JSON = "packages/index.json"
+"""Names and counts of all projects, for the search and for programs."""
+STATUS_HTML = "status/index.html"
+STATUS_JSON = "status/index.json"
+_FOR_PEOPLE = (PACKAGES, "status/")
+
+
+def is_for_people(key: str) -> bool:
+    """Return whether a key is one of the pages for people and what belongs to them."""
+    return key.startswith(_FOR_PEOPLE) or key in (HOME, PACKAGES_MD)
+
 
 SIMPLE_JSON = "application/vnd.pypi.simple.v1+json"
 HTML = "text/html; charset=utf-8"
@@ -107,6 +118,11 @@ def rebuild_difference(sha256: str) -> str:
 def package_html(project: str, part: int = 1) -> str:
     """A project's page for people; releases beyond the first part's are on further pages."""
     return f"packages/{project}/index.html" if part == 1 else f"packages/{project}/releases-{part}.html"
+
+
+def packages_html(part: int) -> str:
+    """The list of projects; those beyond the first part's are on further pages."""
+    return PACKAGES_HTML if part == 1 else f"packages/page-{part}.html"
 
 
 def package_json(project: str) -> str:

@@ -27,6 +27,7 @@ from kiln_pipeline.core.release_metadata import ProjectState
 from kiln_pipeline.errors import ObjectNotFound, ProjectNotFound, UpstreamError
 from kiln_pipeline.ports import FetchedPage, ObjectStore, Progress, UpstreamIndex
 from kiln_pipeline.stages.requirements import load_requirements
+from kiln_pipeline.stages.site_status import note_counts
 from kiln_pipeline.stages.tables import load_rows, load_table, table_bytes
 
 METADATA = "release_metadata.parquet"
@@ -126,7 +127,7 @@ def changed_projects(
 def find_missing(
     recipes: Sequence[Recipe], attempts: Sequence[Attempt], *, state: ObjectStore, now: datetime, demand: Demand = NO_DEMAND
 ) -> pa.Table:
-    """Return the verdict on every wanted wheel (`missing_wheels.MISSING_SCHEMA`), and keep it in the state if it changed."""
+    """Return the verdict on every wanted wheel (`missing_wheels.MISSING_SCHEMA`), and keep it and its counts if they changed."""
     files, projects = load_metadata(state), load_projects(state)
     required = ((f"{release} (requires-dist)", pins.releases) for release, pins in load_requirements(state).items())
     demand = with_pins(demand, required)
@@ -138,6 +139,7 @@ def find_missing(
         same = False
     if not same:
         state.put(MISSING, data)
+    note_counts(table, state, now=now)
     return table
 
 

@@ -49,7 +49,7 @@ class Finding:
     @property
     def is_for_people(self) -> bool:
         """Whether it is among the pages for people, which `stages.package_pages` can make anew."""
-        return self.key.startswith(site_layout.PACKAGES) or self.key in (site_layout.HOME, site_layout.PACKAGES_MD)
+        return site_layout.is_for_people(self.key)
 
 
 def check_site(

@@ -29,6 +29,7 @@ from kiln_pipeline.stages.detect import (
     load_projects,
     refresh,
 )
+from kiln_pipeline.stages.site_status import HISTORY
 from kiln_pipeline_tests.fakes import MemoryStore, MemoryUpstream
 from kiln_pipeline_tests.loopback_upstream import LoopbackUpstream, captured_page
 
@@ -307,9 +308,9 @@ def test_what_is_missing_is_found_and_written_once() -> None:
     assert verdicts(table).items() >= {"pyyaml==5.4.1": "missing", "pyyaml==6.0.1": "covered"}.items()
     assert load_missing(state).equals(table)
     assert find_missing([recipe("pyyaml")], (), state=state, now=NOW).equals(table)
-    assert state.puts == [METADATA, PROJECTS, MISSING]
+    assert state.puts == [METADATA, PROJECTS, MISSING, HISTORY]  # the counts of it
     find_missing([recipe("wrapt")], (), state=state, now=NOW)
-    assert state.puts == [METADATA, PROJECTS, MISSING, MISSING]
+    assert state.puts == [METADATA, PROJECTS, MISSING, HISTORY, MISSING, HISTORY]
 
 
 def test_without_recipes_nothing_is_missing() -> None:

