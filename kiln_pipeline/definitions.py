@@ -8,7 +8,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from kiln_pipeline.defs import checks, jobs, rebuilding, schedules, sensors
+from kiln_pipeline.defs import checks, jobs, rebuilding, retention, schedules, sensors
 from kiln_pipeline.defs.assets import hosts, metadata, mirroring, publishing, replicas, wheels
 from kiln_pipeline.workspace import Workspace
 
@@ -45,6 +45,7 @@ def assemble(workspace: Workspace, *, automation: bool = False) -> dg.Definition
             jobs.snapshot,
             jobs.replicate,
             rebuilding.rebuild_sample,
+            retention.retention,
         ],
         schedules=[
             schedules.hourly_refresh(automation),
@@ -52,10 +53,11 @@ def assemble(workspace: Workspace, *, automation: bool = False) -> dg.Definition
             schedules.hourly_replicate(automation),
             schedules.daily_audit(automation),
             schedules.daily_snapshot(automation),
+            schedules.daily_retention(automation),
             schedules.weekly_rebuild(automation),
         ],
         sensors=[
-            sensors.new_releases(automation),
+            sensors.new_releases(automation, workspace.look_every),
             sensors.missing_wheels_to_build(automation),
             sensors.inbox_to_publish(automation),
             sensors.changes_to_publish(automation),

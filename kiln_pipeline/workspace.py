@@ -12,6 +12,8 @@
     KILN_MIRROR_RATE   bytes a second that the mirror may download, such as 20MB (default: no bound)
     KILN_REPOSITORY   where people read and ask for recipes, for links on pages (default: none)
     KILN_BUILDER   cibuildwheel or zig, to insist on one (default: the first that can build)
+    KILN_LOOK_EVERY   seconds between looks for new releases (default: 3600), once automation is on
+    KILN_DRY_RUN   1: sensors and schedules only say what they would do
     KILN_JOBS      builds at the same time (default: one a core, fewer where memory is short)
 
 No stage logic here: it only puts adapters together.
@@ -89,6 +91,10 @@ class Workspace:
     mirror_rate: int = 0
     """Bytes a second that the mirror may download; 0: no bound."""
     repository: str = ""
+    look_every: int = 3600
+    """Seconds between two looks for new releases."""
+    dry_run: bool = False
+    """Sensors and schedules say what they would do, and build, publish and alert nothing."""
     templates: PageTemplates = field(default_factory=JinjaTemplates)
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     progress: Progress = field(default_factory=Silent)
@@ -106,10 +112,8 @@ class Workspace:
         if chosen is not None and chosen not in builders:
             message = f"{chosen!r} is no builder: use cibuildwheel or zig, or leave it unset"
             raise RecipeError([Problem(file="environment", field="KILN_BUILDER", message=message)])
-        jobs = environment.get("KILN_JOBS", "")
-        if jobs and not (jobs.isascii() and jobs.isdecimal() and int(jobs)):
-            message = f"{jobs!r} is no number of builds: use 1 or more, or leave it unset"
-            raise RecipeError([Problem(file="environment", field="KILN_JOBS", message=message)])
+        jobs = _number("KILN_JOBS", environment, "builds")
+        every = _number("KILN_LOOK_EVERY", environment, "seconds")
         enrolled = folder / environment.get("KILN_HOSTS", "deploy/hosts.toml")
         return cls(
             home=home,
@@ -125,8 +129,10 @@ class Workspace:
             publish_targets=partial(load_targets, folder / "kiln.toml", environment),
             site_url=environment.get("KILN_SITE_URL", DEFAULT_SITE_URL),
             mirror_rate=_mirror_rate(environment.get("KILN_MIRROR_RATE", "")),
-            builds_at_once=(lambda: int(jobs)) if jobs else builds_at_once,
+            builds_at_once=(lambda: jobs) if jobs else builds_at_once,
             repository=environment.get("KILN_REPOSITORY", "").rstrip("/"),
+            look_every=every or cls.look_every,
+            dry_run=environment.get("KILN_DRY_RUN", "0") not in ("", "0"),
             progress=progress or Silent(),
         )
 
@@ -224,6 +230,15 @@ def _store(variable: str, environment: Mapping[str, str], folder: Path, default:
     if where and "://" in where:
         return S3Store(parse_location(where, environment, source=variable))
     return DirectoryStore((folder / where).resolve() if where else default)
+
+
+def _number(variable: str, environment: Mapping[str, str], what: str) -> int:
+    """Return a whole number of one or more; 0 when the variable is not set."""
+    text = environment.get(variable, "")
+    if text and not (text.isascii() and text.isdecimal() and int(text)):
+        message = f"{text!r} is no number of {what}: use 1 or more, or leave it unset"
+        raise RecipeError([Problem(file="environment", field=variable, message=message)])
+    return int(text or 0)
 
 
 def _mirror_rate(text: str) -> int:

@@ -91,8 +91,9 @@ def _run(
 @click.command()
 @click.option("--port", type=PORTS, default=UI_PORT, show_default=True, help="Dagster's web interface.")
 @click.option("--site-port", type=PORTS, default=PORT, show_default=True, help="The published site.")
-@click.option("--automation", is_flag=True, help="Turn the schedule and the sensors on from the start.")
-def up(port: int, site_port: int, automation: bool) -> None:
+@click.option("--automation", is_flag=True, help="Turn the schedules and the sensors on from the start.")
+@click.option("--dry-run", is_flag=True, help="Schedules and sensors only say, tick by tick, which runs they would ask for.")
+def up(port: int, site_port: int, automation: bool, dry_run: bool) -> None:
     """Start Dagster's web interface and daemon, and the site, until Ctrl-C."""
     from kiln_pipeline.adapters.dagster_dev import serve_until_stopped
     from kiln_pipeline.defs.instance import prepare
@@ -104,6 +105,7 @@ def up(port: int, site_port: int, automation: bool) -> None:
         **os.environ,
         "KILN_SITE_URL": os.environ.get("KILN_SITE_URL", f"http://127.0.0.1:{site_port}/"),
         "KILN_AUTOMATION": "1" if automation else os.environ.get("KILN_AUTOMATION", "0"),
+        "KILN_DRY_RUN": "1" if dry_run else os.environ.get("KILN_DRY_RUN", "0"),
     }
     with terminated_as_interrupt():
         sys.exit(serve_until_stopped(Path.cwd(), workspace.served_site, port, site_port, environment, click.echo))

@@ -2,19 +2,24 @@
 
 import hashlib
 import json
+import time
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 
 import dagster as dg
 
+from kiln_pipeline.core.asking import Asked, Watch
 from kiln_pipeline.core.distributions import Release
 from kiln_pipeline.core.missing_wheels import in_order
+from kiln_pipeline.core.retries import minute
 from kiln_pipeline.core.simple_index import manifest
 from kiln_pipeline.core.site_layout import CHECKPOINT
 from kiln_pipeline.defs import jobs
 from kiln_pipeline.defs.assets.wheels import wheels
 from kiln_pipeline.defs.partitions import partition_key
 from kiln_pipeline.defs.presentation import data_version
-from kiln_pipeline.errors import KilnError
+from kiln_pipeline.defs.ticks import WHY, ask_for, tick, under_way
 from kiln_pipeline.stages import detect
 from kiln_pipeline.stages.mirror import COPIES
 from kiln_pipeline.workspace import Workspace
@@ -22,32 +27,55 @@ from kiln_pipeline.workspace import Workspace
 WINDOW = 20
 """Build runs asked for per tick: a backlog is enqueued in bounded steps."""
 
+LOOK_SECONDS = 30.0
+"""How long one tick asks upstream: Dagster gives a tick a minute."""
+
 
 def _status(automation: bool) -> dg.DefaultSensorStatus:
     return dg.DefaultSensorStatus.RUNNING if automation else dg.DefaultSensorStatus.STOPPED
 
 
-def new_releases(automation: bool) -> dg.SensorDefinition:
-    """Notice changed projects between the hourly refreshes."""
+def new_releases(automation: bool, every: int = 3600) -> dg.SensorDefinition:
+    """Notice changed projects between the refreshes; `every` is in seconds."""
 
     @dg.sensor(
         job=jobs.refresh,
-        minimum_interval_seconds=300,
+        minimum_interval_seconds=every,
         default_status=_status(automation),
-        description="Ask upstream, with conditional requests, which tracked projects changed; refresh those.",
+        description="Ask upstream, with conditional requests, which tracked projects changed; refresh those. How often: "
+        "KILN_LOOK_EVERY, hourly by default. While upstream does not answer it asks later each time, hourly at last.",
     )
+    @tick(even_dry=True)
     def new_releases(context: dg.SensorEvaluationContext, kiln: dg.ResourceParam[Workspace]) -> dg.SensorResult | dg.SkipReason:
-        try:
-            changed = detect.changed_projects(
-                [recipe.project for recipe in kiln.recipes], upstream=kiln.upstream, state=kiln.state
-            )
-        except KilnError as error:
-            raise failure_of_tick(error) from None
-        if not changed:
-            return dg.SkipReason("nothing changed upstream")
-        key = hashlib.sha256(json.dumps(changed, sort_keys=True).encode()).hexdigest()
-        config = {"ops": {"release_metadata": {"config": {"projects": sorted(changed)}}}}
-        return dg.SensorResult(run_requests=[dg.RunRequest(run_key=key, run_config=config)])
+        watch, now, end = Watch.parse(context.cursor), kiln.clock(), time.monotonic() + LOOK_SECONDS
+        if until := watch.waits_until(now):
+            return dg.SkipReason(f"upstream did not answer {watch.failures}×; looked at again {minute(until)}")
+        if busy := under_way(context.instance, jobs.refresh.name):
+            return dg.SkipReason(f"refresh is under way ({busy[:8]})")
+        look = detect.look_for_changes(
+            [recipe.project for recipe in kiln.recipes],
+            upstream=kiln.upstream,
+            state=kiln.state,
+            after=watch.after,
+            keep_going=lambda: time.monotonic() < end,
+        )
+        watch = replace(watch.failed(now) if look.outage else replace(watch, failures=0, until=""), after=look.last)
+        if not look.changed:
+            context.update_cursor(str(watch))
+            return dg.SkipReason(look.outage or f"nothing changed upstream among {look.asked} projects")
+        answer = ask_for(
+            context,
+            kiln,
+            watch.asked,
+            job=jobs.refresh.name,
+            what=_digest(look.changed),
+            why=f"{len(look.changed)} changed upstream: {', '.join(look.changed)}",
+            run_config={"ops": {"release_metadata": {"config": {"projects": list(look.changed)}}}},
+        )
+        if isinstance(answer, dg.SensorResult):
+            return answer._replace(cursor=str(replace(watch, asked=Asked.parse(answer.cursor))))
+        context.update_cursor(str(watch))
+        return answer
 
     return new_releases
 
@@ -61,6 +89,7 @@ def missing_wheels_to_build(automation: bool) -> dg.SensorDefinition:
         default_status=_status(automation),
         description=f"Ask for at most {WINDOW} build runs a tick, one per release and platform that this instance can build.",
     )
+    @tick
     def missing_wheels_to_build(
         context: dg.SensorEvaluationContext, kiln: dg.ResourceParam[Workspace]
     ) -> dg.SensorResult | dg.SkipReason:
@@ -101,22 +130,27 @@ def inbox_to_publish(automation: bool) -> dg.SensorDefinition:
 
     @dg.sensor(
         job=jobs.publish,
-        minimum_interval_seconds=30,
+        minimum_interval_seconds=10,
         default_status=_status(automation),
-        description="Start a publish when attempt bundles wait in the inbox; all that wait share one run.",
+        description="Start a publish when attempt bundles wait in the inbox. One at a time: what arrives during a publish shares "
+        "the next one. A publish that fails is started again after 1, 2, 4, … minutes, hourly at last.",
     )
+    @tick
     def inbox_to_publish(
         context: dg.SensorEvaluationContext, kiln: dg.ResourceParam[Workspace]
     ) -> dg.SensorResult | dg.SkipReason:
-        waiting = sorted(
-            key for key in kiln.inbox.keys("") if key.endswith("/attestation.json") and not key.startswith("refused/")
-        )
+        waiting = waiting_bundles(kiln)
         if not waiting:
             return dg.SkipReason("the inbox is empty")
-        key = hashlib.sha256("\n".join(waiting).encode()).hexdigest()
-        return dg.SensorResult(run_requests=[dg.RunRequest(run_key=key)])
+        why = f"{len(waiting)} bundles in the inbox" if len(waiting) > 1 else "1 bundle in the inbox"
+        return ask_for(context, kiln, Asked.parse(context.cursor), job=jobs.publish.name, what=_digest(waiting), why=why)
 
     return inbox_to_publish
+
+
+def waiting_bundles(kiln: Workspace) -> list[str]:
+    """Return the keys of what waits in the inbox, in order."""
+    return sorted(key for key in kiln.inbox.keys("") if key.endswith("/attestation.json") and not key.startswith("refused/"))
 
 
 def changes_to_publish(automation: bool) -> dg.SensorDefinition:
@@ -126,19 +160,26 @@ def changes_to_publish(automation: bool) -> dg.SensorDefinition:
         job=jobs.publish,
         minimum_interval_seconds=120,
         default_status=_status(automation),
-        description="Start a publish when the tables of upstream, of missing wheels or of copies, or the recipes, have changed.",
+        description="Start a publish when the tables of upstream, of missing wheels or of copies, or the recipes, have changed "
+        "since the last one that succeeded.",
     )
+    @tick
     def changes_to_publish(
         context: dg.SensorEvaluationContext, kiln: dg.ResourceParam[Workspace]
     ) -> dg.SensorResult | dg.SkipReason:
         if not kiln.state.exists(detect.PROJECTS):
             return dg.SkipReason("upstream has not been asked yet")
         tables = data_version(kiln.state, detect.METADATA, detect.PROJECTS, detect.MISSING, COPIES).value
-        recipes = sorted((recipe.project, recipe.sha256) for recipe in kiln.recipes)
-        key = hashlib.sha256(json.dumps([tables, recipes]).encode()).hexdigest()
-        return dg.SensorResult(run_requests=[dg.RunRequest(run_key=key)])
+        what = _digest([tables, *(f"{recipe.project} {recipe.sha256}" for recipe in kiln.recipes)])
+        why = "tables or recipes have changed"
+        asked = Asked.parse(context.cursor)
+        return ask_for(context, kiln, asked, job=jobs.publish.name, what=what, why=why, done_is_done=True)
 
     return changes_to_publish
+
+
+def _digest(parts: Sequence[str]) -> str:
+    return hashlib.sha256(json.dumps(sorted(parts)).encode()).hexdigest()
 
 
 def site_to_targets(automation: bool) -> dg.SensorDefinition:
@@ -150,15 +191,13 @@ def site_to_targets(automation: bool) -> dg.SensorDefinition:
         default_status=_status(automation),
         description="Start a run for each [[publish]] target of kiln.toml when the site has changed since the last one.",
     )
+    @tick
     def site_to_targets(
         context: dg.SensorEvaluationContext, kiln: dg.ResourceParam[Workspace]
     ) -> dg.SensorResult | dg.SkipReason:
-        try:
-            targets = kiln.publish_targets()
-            version = data_version(kiln.state, manifest.KEY).value + data_version(kiln.site, CHECKPOINT).value
-        except KilnError as error:
-            raise failure_of_tick(error) from None
-        asked: dict[str, str] = json.loads(context.cursor) if context.cursor else {}
+        targets = kiln.publish_targets()
+        version = data_version(kiln.state, manifest.KEY).value + data_version(kiln.site, CHECKPOINT).value
+        asked = _asked_targets(context.cursor)
         current = {name: hashlib.sha256(f"{target} {version}".encode()).hexdigest() for name, target in targets.items()}
         fresh = [name for name in sorted(targets) if asked.get(name) != current[name]]
         if not fresh:
@@ -170,12 +209,16 @@ def site_to_targets(automation: bool) -> dg.SensorDefinition:
     return site_to_targets
 
 
+def _asked_targets(cursor: str | None) -> dict[str, str]:
+    """Return target -> digest of what it was asked to have; a cursor that is none means that nothing was."""
+    try:
+        asked = json.loads(cursor or "{}")
+    except ValueError:
+        return {}
+    return asked if isinstance(asked, dict) else {}
+
+
 def target_run(name: str, key: str | None = None) -> dg.RunRequest:
     """Return the request for a run that is for one target alone; runs for one target follow each other."""
     config = {"ops": {"replicas": {"config": {"targets": [name]}}}}
-    return dg.RunRequest(run_key=key, run_config=config, tags={"kiln/writes": f"target {name}"})
-
-
-def failure_of_tick(error: KilnError) -> dg.Failure:
-    """Return the error as a tick shows it."""
-    return dg.Failure(description=str(error), allow_retries=False)
+    return dg.RunRequest(run_key=key, run_config=config, tags={"kiln/writes": f"target {name}", WHY: f"target {name}"})

@@ -9,8 +9,9 @@ The rules of missing wheels are `core.missing_wheels`' matter, the tables' form 
 # pyright: reportMissingTypeStubs=false, reportAttributeAccessIssue=false, reportUnknownMemberType=false
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownParameterType=false
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import islice
@@ -116,12 +117,49 @@ def refresh(
     )
 
 
-def changed_projects(
-    recipes_projects: Sequence[str], *, upstream: UpstreamIndex, state: ObjectStore, workers: int = 8
-) -> dict[str, str]:
-    """Return project -> validator of every tracked project whose page is another one than in the tables. Writes nothing."""
-    answers = _answers(sorted(set(recipes_projects)), _Tables(state).validators(), upstream, workers)
-    return {project: answer.validator for project, answer in answers if isinstance(answer, FetchedPage)}
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Look:
+    """What a look at upstream between two refreshes found."""
+
+    changed: tuple[str, ...] = ()
+    """Projects whose page says something else than the tables."""
+    asked: int = 0
+    last: str = ""
+    """The last project that was asked for: the next look goes on after it. Empty when all were."""
+    outage: str = ""
+    """Why the look was given up: upstream did not answer."""
+
+
+def look_for_changes(
+    recipes_projects: Sequence[str],
+    *,
+    upstream: UpstreamIndex,
+    state: ObjectStore,
+    after: str = "",
+    keep_going: Callable[[], bool] = lambda: True,
+    patience: float = 20.0,
+    workers: int = 8,
+) -> Look:
+    """Ask for tracked projects, those after `after` first, while `keep_going`, and tell which have changed. Writes nothing.
+
+    Gives up at so many failures in a row as there are `workers`, and on an answer that takes more than `patience` seconds.
+    """
+    tracked = sorted(set(recipes_projects))
+    asked = [project for project in tracked if project > after] or tracked
+    tables = _Tables(state)
+    changed: list[str] = []
+    last, number, failures = "", 0, 0
+    with closing(_answers(asked, tables.validators(), upstream, workers, patience=patience)) as answers:
+        for number, (project, answer) in enumerate(answers, 1):
+            last = project
+            if isinstance(answer, FetchedPage) and tables.put(answer):
+                changed.append(project)
+            failures = failures + 1 if isinstance(answer, UpstreamError) and answer.retriable else 0
+            if isinstance(answer, UpstreamError) and failures and failures >= min(workers, len(asked)):
+                return Look(changed=tuple(changed), asked=number, last=after, outage=str(answer))
+            if not keep_going():
+                break
+    return Look(changed=tuple(changed), asked=number, last="" if not asked or last == asked[-1] else last)
 
 
 def find_missing(
@@ -235,9 +273,17 @@ class _Tables:
 
 
 def _answers(
-    projects: Sequence[str], validators: Mapping[str, str], upstream: UpstreamIndex, workers: int
-) -> Iterator[tuple[str, _Answer]]:
-    """Yield each project with its answer, in order, `workers` requests at a time and no more pages held than a window's."""
+    projects: Sequence[str],
+    validators: Mapping[str, str],
+    upstream: UpstreamIndex,
+    workers: int,
+    *,
+    patience: float | None = None,
+) -> Generator[tuple[str, _Answer]]:
+    """Yield each project with its answer, in order, `workers` requests at a time and no more pages held than a window's.
+
+    Nobody waits more than `patience` seconds for one of them; None: as long as the adapter does.
+    """
 
     def ask(project: str) -> _Answer:
         try:
@@ -255,7 +301,7 @@ def _answers(
             if not window:
                 return
             project, future = window.popleft()
-            answer = future.result()
+            answer = _result(project, future, patience)
             failures = failures + 1 if isinstance(answer, UpstreamError) and answer.retriable else 0
             yield project, answer
         for project, future in window:
@@ -264,6 +310,14 @@ def _answers(
             yield project, _not_asked(project)
     finally:
         executor.shutdown(wait=False, cancel_futures=True)
+
+
+def _result(project: str, future: Future[_Answer], patience: float | None) -> _Answer:
+    try:
+        return future.result(timeout=patience)
+    except TimeoutError:
+        reason = f"upstream did not answer within {patience:g} s"
+        return UpstreamError(subject=f"project {project}", reason=reason, hint="try again later", retriable=True)
 
 
 def _not_asked(project: str) -> UpstreamError:

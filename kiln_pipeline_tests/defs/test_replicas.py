@@ -73,10 +73,12 @@ def test_without_targets_nothing_is_asked_for(published: Workspace, instance: dg
     assert assemble(published).resolve_job_def("replicate").execute_in_process(instance=instance).success
 
 
-def test_every_hour_each_target_may_catch_up(published: Workspace, instance: dg.DagsterInstance) -> None:
-    workspace = with_targets(published, a=NamedStore(), b=NamedStore())
+def test_every_hour_each_target_may_catch_up(tmp_path: Path) -> None:
+    workspace = with_targets(memory_workspace(tmp_path), a=NamedStore(), b=NamedStore())
     (schedule,) = [each for each in assemble(workspace).schedules or [] if each.name == "hourly_replicate"]
-    requests = schedule(dg.build_schedule_context(instance=instance, resources={"kiln": workspace}))  # type: ignore[operator]
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        context = dg.build_schedule_context(instance=instance, resources={"kiln": workspace})
+        requests = schedule(context)  # type: ignore[operator]
     assert [request.run_config for request in requests] == [
         {"ops": {"replicas": {"config": {"targets": [name]}}}} for name in ("a", "b")
     ]

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from threading import Event
 from typing import Any
 
 import pyarrow as pa
@@ -17,16 +18,18 @@ from kiln_pipeline.core.platforms import Platform, PythonTag
 from kiln_pipeline.core.recipes import Recipe
 from kiln_pipeline.core.simple_index.parse import parse_project_page
 from kiln_pipeline.errors import ProjectNotFound, StoreError, UpstreamError
+from kiln_pipeline.ports import FetchedPage
 from kiln_pipeline.stages.detect import (
     METADATA,
     MISSING,
     PROJECTS,
+    Look,
     RefreshReport,
-    changed_projects,
     find_missing,
     load_metadata,
     load_missing,
     load_projects,
+    look_for_changes,
     refresh,
 )
 from kiln_pipeline.stages.site_status import HISTORY
@@ -252,15 +255,57 @@ def test_progress_says_what_happens() -> None:
     ]
 
 
-def test_changed_projects_are_named_and_nothing_is_written() -> None:
+def look(source: MemoryUpstream, state: MemoryStore, **more: Any) -> Look:
+    return look_for_changes(TRACKED, upstream=source, state=state, **more)
+
+
+def test_a_look_names_changed_projects_and_writes_nothing() -> None:
     state, source = MemoryStore(), upstream()
-    assert sorted(changed_projects(TRACKED, upstream=source, state=state)) == sorted(TRACKED)
+    assert look(source, state) == Look(changed=tuple(sorted(TRACKED)), asked=3)
     run(source, state)
-    assert changed_projects(TRACKED, upstream=source, state=state) == {}
+    assert look(source, state) == Look(asked=3)
     source.pages["wrapt"] = replace(real_page("wrapt"), status="archived")
     source.pages["pyyaml"] = UpstreamError(subject="project pyyaml", reason="upstream answered 500")
-    changed = changed_projects(TRACKED, upstream=source, state=state)
-    assert (list(changed), len(state.puts)) == (["wrapt"], 2)
+    assert look(source, state).changed == ("wrapt",)
+    assert len(state.puts) == 2
+
+
+def test_a_look_that_runs_out_of_time_goes_on_where_it_was() -> None:
+    """Three projects, one a look: each is asked for once in three looks, and the fourth begins anew."""
+    state, source = MemoryStore(), upstream()
+    run(source, state)
+    last, seen = "", list[str]()
+    for _ in range(4):
+        found = look(source, state, after=last, keep_going=lambda: False)
+        last = found.last
+        seen.append(last)
+    assert seen == ["markupsafe", "pyyaml", "", "markupsafe"]
+
+
+def test_a_look_at_an_upstream_that_is_down_is_given_up() -> None:
+    """And what it had found is not lost; one project that fails is no outage."""
+    state, source = MemoryStore(), upstream()
+    run(source, state)
+    away = UpstreamError(subject="upstream", reason="files.example.org cannot be reached", retriable=True)
+    source.pages["pyyaml"] = away
+    assert look(source, state).outage == ""
+    source.pages |= dict.fromkeys(TRACKED, away)
+    assert look(source, state, after="markupsafe") == Look(asked=2, last="markupsafe", outage=str(away))
+
+
+def test_a_look_waits_for_no_answer_that_does_not_come() -> None:
+    state, gate = MemoryStore(), Event()
+
+    class Hanging(MemoryUpstream):
+        def project_page(self, project: str, *, validator: str = "") -> FetchedPage | None:
+            gate.wait(30)
+            return super().project_page(project, validator=validator)
+
+    try:
+        found = look(Hanging(upstream().pages), state, patience=0.05)
+    finally:
+        gate.set()
+    assert "did not answer within 0.05 s" in found.outage
 
 
 def test_tables_are_empty_before_the_first_run() -> None:

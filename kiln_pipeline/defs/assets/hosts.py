@@ -11,7 +11,7 @@ from kiln_pipeline.core.platforms import Platform
 from kiln_pipeline.defs.assets.publishing import audit_log
 from kiln_pipeline.defs.launchers import HOST_TAG, PLATFORM_TAG, RoutedRunLauncher
 from kiln_pipeline.defs.presentation import OWNERS, column_schema, failure, preview
-from kiln_pipeline.defs.sensors import failure_of_tick
+from kiln_pipeline.defs.ticks import failure_of_tick
 from kiln_pipeline.errors import BuildError, KilnError
 from kiln_pipeline.stages.watch_hosts import HostsSeen, load_queues_table, watch_hosts
 from kiln_pipeline.workspace import Workspace
