@@ -24,10 +24,8 @@ from kiln_pipeline.ports import ObjectStore
 
 _BINFMT = Path("/proc/sys/fs/binfmt_misc")
 _SECONDS = 10.0
-_READ, _WRITTEN = (
-    ("runs", "instance_info", "alembic_version"),
-    ("runs", "run_tags", "event_logs", "asset_keys", "daemon_heartbeats"),
-)
+_READ, _WRITTEN = ("runs", "event_logs", "alembic_version"), ("event_logs", "run_tags", "asset_keys")
+"""Tables of Dagster's storage that tell whether a run can be executed here: deploy/control-plane/kiln_host.sql has them all."""
 
 
 def linux_facts(environment: Mapping[str, str], *, zig: bool) -> LinuxFacts:
