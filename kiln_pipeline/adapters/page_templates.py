@@ -13,7 +13,8 @@ from kiln_pipeline.core.plots import duration
 from kiln_pipeline.core.retries import minute
 
 _FOLDER = "templates/site"
-_SNIPPETS = (("pip", "pip.txt"), ("uv", "uv.txt"), ("Poetry", "poetry.txt"), ("PDM", "pdm.txt"))
+_SNIPPETS = {"pip": "pip-extra", "uv": "uv", "Poetry": "poetry", "PDM": "pdm"}
+"""Which of the ``snippet-*.txt`` the site's first page shows."""
 
 
 class JinjaTemplates:
@@ -53,9 +54,14 @@ class JinjaTemplates:
         return files("kiln_pipeline").joinpath(*_FOLDER.split("/"), name).read_bytes()
 
     def snippets(self, index_url: str) -> tuple[tuple[str, str], ...]:
-        """Return what an end user copies, by installer."""
-        values = {"index_url": index_url}
-        return tuple((name, self.render(f"snippet-{file}", values).decode().rstrip()) for name, file in _SNIPPETS)
+        """Return what an end user copies, by installer: for any project and version."""
+        return tuple((name, self.snippet(file, index_url, "PROJECT", "VERSION")) for name, file in _SNIPPETS.items())
+
+    def snippet(self, name: str, index_url: str, project: str, version: str) -> str:
+        """Return one of the ``snippet-*.txt``, which README shows and the installers' tests run."""
+        return (
+            self.render(f"snippet-{name}.txt", {"index_url": index_url, "project": project, "version": version}).decode().rstrip()
+        )
 
 
 def _url(key: str) -> str:

@@ -37,6 +37,14 @@ class Runs:
             self._done[key] = self._pool.submit(lambda: program.install(self.folder(), wish, at))
         return self._done[key]
 
+    def begin_new(self, program: Program, wish: Wish, at: Addresses) -> Future[Outcome]:
+        """Lock and install a wish again, since the site is another now."""
+        return self._pool.submit(lambda: program.install(self.folder(), wish, at))
+
+    def begin_old(self, program: Program, wish: Wish, at: Addresses, lock: str) -> Future[Outcome]:
+        """Only install a lock that was made earlier."""
+        return self._pool.submit(lambda: program.install_lock(self.folder(), wish, at, lock))
+
     def begin_lock(self, program: Program, wish: Wish, at: Addresses) -> Future[Outcome]:
         """Only lock it."""
         return self._pool.submit(lambda: program.make_lock(self.folder(), wish, at))

@@ -15,11 +15,13 @@ from typing import Literal, Protocol, Self
 
 from uv import find_uv_bin
 
+from kiln_pipeline.adapters.page_templates import JinjaTemplates
 from kiln_pipeline_tests.installers.world import CUTOFF, HERE, NOW, File, sha256
 
 SUITE = Path(__file__).parent
-README_URL = "http://127.0.0.1:8765/simple/"
-"""The address in the snippets."""
+EXAMPLE = ("markupsafe", "2.0.1")
+"""The release in README's snippets."""
+TEMPLATES = JinjaTemplates()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,8 +131,8 @@ class Program(Protocol):
 
 
 def snippet(name: str, at: Addresses) -> str:
-    """Return one of README's snippets for the site under test."""
-    return (SUITE / "snippets" / name).read_text().replace(README_URL, f"{at.site}simple/")
+    """Return one of the site's snippets, which are README's too, for the site under test."""
+    return f"{TEMPLATES.snippet(name, f'{at.site}simple/', *EXAMPLE)}\n"
 
 
 @dataclass(frozen=True)
@@ -176,8 +178,8 @@ class Pip:
         # the options of README's shell lines; what they leave to pip's own settings is the upstream here
         theirs = ["--index-url", f"{at.upstream}simple/"]
         if wish.index in ("snippet", "markers"):
-            return [*snippet("pip-extra.sh", at).split()[2:-1], *theirs]
-        ours = snippet("pip.sh", at).replace("/simple/", f"/{wish.view}/").split()[2:-1]
+            return [*snippet("pip-extra", at).split()[2:-1], *theirs]
+        ours = snippet("pip", at).replace("/simple/", f"/{wish.view}/").split()[2:-1]
         cutoff = ["--uploaded-prior-to", CUTOFF.isoformat()] if wish.cutoff else []
         binary = ["--only-binary", ":all:"] if wish.only_binary else []
         return [*ours, *cutoff, *binary, *(["--extra-index-url", theirs[1]] if wish.index == "first" else [])]
@@ -235,10 +237,10 @@ class Uv(_Project):
         ours, theirs = f"{at.site}{wish.view}/", f"{at.upstream}simple/"
         upstream = f'[[tool.uv.index]]\nname = "upstream"\nurl = "{theirs}"\ndefault = true\n'
         if wish.index == "snippet":
-            return f"{upstream}\n{snippet('uv.toml', at)}"
+            return f"{upstream}\n{snippet('uv', at)}"
         if wish.index == "markers":
-            index = snippet("uv.toml", at).partition("[tool.uv.sources]")[0]
-            return f"{upstream}\n{index}{snippet('uv-markers.toml', at)}"
+            index = snippet("uv", at).partition("[tool.uv.sources]")[0]
+            return f"{upstream}\n{index}{snippet('uv-markers', at)}"
         head = f'[tool.uv]\nexclude-newer = "{CUTOFF.isoformat()}"\n' if wish.cutoff else ""
         head += "[tool.uv]\nno-build = true\n" if wish.only_binary else ""
         kiln = f'[[tool.uv.index]]\nname = "kiln"\nurl = "{ours}"\n'
@@ -272,9 +274,9 @@ class Poetry(_Project):
         upstream = f'[[tool.poetry.source]]\nname = "upstream"\nurl = "{theirs}"\n'
         head = "[tool.poetry]\npackage-mode = false\n\n"
         if wish.index not in ("only", "first"):
-            text = snippet("poetry.toml", at)
+            text = snippet("poetry", at)
             if wish.index != "snippet":
-                text = text.partition("[tool.poetry.dependencies]")[0] + snippet("poetry-markers.toml", at)
+                text = text.partition("[tool.poetry.dependencies]")[0] + snippet("poetry-markers", at)
             if wish.index == "markers with and":
                 text = text.replace(" or ", " and ")
             return f'{head}{upstream}\n{text}plain-dep = "*"\npython = ">=3.{sys.version_info[1]}"\n'
@@ -310,7 +312,7 @@ class Pdm(_Project):
         upstream = f'[[tool.pdm.source]]\nname = "pypi"\nurl = "{theirs}"\n'
         head = "[tool.pdm]\ndistribution = false\n\n"
         if wish.index in ("snippet", "markers"):
-            return f"{head}{upstream}\n{snippet('pdm.toml', at)}"
+            return f"{head}{upstream}\n{snippet('pdm', at)}"
         order = "\n[tool.pdm.resolution]\nrespect-source-order = true\n"
         if wish.cutoff:
             order += f'exclude-newer = "{CUTOFF:%Y-%m-%dT%H:%M:%SZ}"\n'

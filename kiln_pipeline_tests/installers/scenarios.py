@@ -36,6 +36,13 @@ class Scenario:
 
 
 LOCK = Scenario(title="a lock with our hash installs, and with another hash does not", wish=ALONE)
+LATER_WHEEL = Scenario(
+    title="upstream's later wheel before ours",
+    wish=ALONE,
+    installs={"latecomer": "1.0"},
+    cannot={"uv": "its lock keeps yanked files, and ours has the higher build tag; `uv pip install` takes upstream's"},
+    instead={"latecomer": "1.0-1"},
+)
 _BUILDS = "it passes the yanked wheel over and builds the locked sdist"
 OLD_LOCK = Scenario(
     title="a lock from before upstream's wheel still installs ours",
@@ -70,13 +77,7 @@ INSTALLED = (
     Scenario(title="a wheel in a folder", wish=FILES, installs={"latecomer": "1.0-1"}),
     Scenario(title="another spelling of the name", wish=ALONE, installs={"speedy-thing": "1.0-1"}),
     Scenario(title="ours before upstream's sdist of the same version", wish=BESIDE, installs={"markupsafe": "2.0.1-1"}),
-    Scenario(
-        title="upstream's later wheel before ours",
-        wish=ALONE,
-        installs={"latecomer": "1.0"},
-        cannot={"uv": "its lock keeps yanked files, and ours has the higher build tag; `uv pip install` takes upstream's"},
-        instead={"latecomer": "1.0-1"},
-    ),
+    LATER_WHEEL,
     Scenario(title="a newer version that only upstream has", wish=ALONE, installs={"fresh": "2.0"}),
     Scenario(title="an older version that only upstream has", wish=PINNED, installs={"speedy-thing": "0.9"}),
     Scenario(title="nothing uploaded after a date", wish=CUTOFF, installs={"fresh": "1.0-1"}),
