@@ -184,6 +184,8 @@ def tried(what, code):
 
 tried("keys", "print(open({mark!r}).read())")
 tried("outside", "open({mark!r}, 'w').write('harm')")
+tried("network", "import socket; socket.create_connection(('192.0.2.1', 80), timeout=5)")
+tried("names", "import socket; socket.getaddrinfo('files.example.org', 443)")
 tried("memory", "hoard = []\nwhile True:\n    hoard.append(bytearray(1 << 24))")
 tried("file", "with open('big', 'wb') as file:\n    while True:\n        file.write(bytes(1 << 20))")
 if os.fork() == 0:

@@ -27,6 +27,7 @@ from kiln_pipeline.adapters.cibuildwheel_config import (
     config_text,
     engine_setting,
     put_before,
+    wants_network,
 )
 from kiln_pipeline.adapters.cibuildwheel_image import stated_image, variable
 from kiln_pipeline.adapters.compiler_cache import CacheUse, CompilerCache
@@ -42,6 +43,7 @@ from kiln_pipeline.adapters.index_bounds import (
     policy_of,
     requirement,
     serving,
+    through_a_socket,
     without_proxy,
 )
 from kiln_pipeline.adapters.patches import PatchRefused, apply_patches, patch_refused
@@ -73,6 +75,9 @@ _STEP = re.compile(r"^(?:\S* )?Building wheel\.\.\.(.*?)(?:^(?:\S* )?Repairing w
 _INSTALLED = re.compile(r"Successfully installed ((?:[\w.-]+-\d\S*\s+)+)")  # pip; `build` breaks its lines at 80 columns
 _FROZEN = re.compile(r"^\* Installed build dependency versions:\n((?:  - \S+\n)+)", re.MULTILINE)  # build 1.4 and later
 _TESTING = frozenset({"virtualenv", "distlib", "filelock", "platformdirs", "python-discovery"})
+
+
+_Index = tuple[str, list[str], list[str]]
 
 
 class CibuildwheelBuilder:
@@ -186,10 +191,10 @@ class CibuildwheelBuilder:
         packed = sdist.name.endswith(".tar.gz") and not touched  # anything else is handed over unpacked
         package, folder = (str(sdist.absolute()), work) if packed else (".", source)
         command = [python, "-m", "cibuildwheel", *(word.replace("{work}", str(work)) for word in options), package]
-        with self._index(plan, regeneration, python, log) as (index, first):
+        with self._index(plan, regeneration, python, log) as (index, first, create):
             environment = self._write_configuration(plan, version, work, source, index, first, cache)
             ready = self._regenerated_on_host(plan, regeneration, source, log)
-            failure = self._run(command, plan, log, folder, image, cache) if ready else classify(_read(log))
+            failure = self._run(command, plan, log, folder, image, (*create, *cache.volumes)) if ready else classify(_read(log))
         text = _read(log)
         wheels = sorted((work / "out").glob("*.whl"))
         if failure is None and len(wheels) != 1:
@@ -222,7 +227,17 @@ class CibuildwheelBuilder:
     def _enforced(self, plan: BuildPlan, log: str) -> Mapping[str, str]:
         if plan.identifier.platform.family == "macosx":
             return dict.fromkeys(NAMES, NOT_ENFORCED) | {"time": TOGETHER, "log": TOGETHER}
-        return enforced_in(log, plan.settings.limits)
+        network = "the index alone (no network but one socket)" if self._is_sealed(plan) else "open"
+        return {**enforced_in(log, plan.settings.limits), "network": network}
+
+    def _is_sealed(self, plan: BuildPlan) -> bool:
+        """Return whether a build's container has no network: not where the recipe needs one, nor with another host's engine."""
+        stated = plan.settings.network
+        elsewhere = not self._settings.keys().isdisjoint({"CONTAINER_HOST", "DOCKER_HOST"})
+        if stated is False and elsewhere:
+            reason = "the recipe says network = false, and a container engine on another host cannot be given the index alone"
+            raise BuildError(subject=str(plan.release), reason=reason, hint="build it on a host whose engine is its own")
+        return not elsewhere and not (wants_network(plan) if stated is None else stated)
 
     def _unpack(self, plan: BuildPlan, sdist: Path, work: Path) -> Path:
         """Unpack the sdist, if only to know before cibuildwheel does that it is safe and of the right release."""
@@ -230,22 +245,24 @@ class CibuildwheelBuilder:
         return unpack_sdist(sdist, work / "source", plan.release)
 
     @contextmanager
-    def _index(self, plan: BuildPlan, regeneration: Regeneration, python: Path, log: Path) -> Iterator[tuple[str, list[str]]]:
-        """Put the plan's strategy into force: yield the index that the build sees, and what its container runs first."""
+    def _index(self, plan: BuildPlan, regeneration: Regeneration, python: Path, log: Path) -> Iterator[_Index]:
+        """Put the plan's strategy into force: yield the index that the build sees, what its container runs first, its network."""
         if plan.identifier.platform.family == "macosx":  # cibuildwheel installs its own pinned tools through the same index
             policy = policy_of(plan.strategy, upstream=self._endpoint, also=own_pins(python))
             with serving(policy, log=log, environment=self._host) as index:
-                yield index.url, []
+                yield index.url, [], []
             return
         port, regenerates = free_port(), plan.strategy.regenerate
         # the test step installs cibuildwheel's virtualenv in the container, through the same index
         also = (*pins_of_test_step(python), *(regeneration.cythons if regenerates else ()))
         policy = policy_of(plan.strategy, upstream=self._endpoint, also=also)
         commands = container_commands(regeneration) if regenerates else []
-        yield (
-            f"http://127.0.0.1:{port}/simple/",
-            [limit_command(plan.settings.limits), container_command(policy, port), *commands],
-        )
+        url, limits = f"http://127.0.0.1:{port}/simple/", limit_command(plan.settings.limits)
+        if not self._is_sealed(plan):
+            yield url, [limits, container_command(policy, port), *commands], []
+            return
+        with through_a_socket(policy, port, log=log, environment=self._host) as (volume, door):
+            yield url, [limits, door, *commands], ["--network=none", volume]
 
     def _regenerated_on_host(self, plan: BuildPlan, regeneration: Regeneration, source: Path, log: Path) -> bool:
         """On a Mac, generate anew before the build what the strategy wants so; False when that failed."""
@@ -309,19 +326,19 @@ class CibuildwheelBuilder:
         return {**environment, **put_before(path=cache.path, flags=flags)}
 
     def _run(
-        self, command: list[str | Path], plan: BuildPlan, log: Path, folder: Path, image: Image | None, cache: CacheUse
+        self, command: list[str | Path], plan: BuildPlan, log: Path, folder: Path, image: Image | None, create: Sequence[str]
     ) -> Failure | None:
         """Run cibuildwheel; None when it succeeded. Its container is removed on every way out."""
         environment = {**without_proxy(self._host), "PATH": f"{Path(command[0]).parent}:{self._host.get('PATH', os.defpath)}"}
         environment["SOURCE_DATE_EPOCH"] = str(plan.source_date_epoch)
         environment["NO_COLOR"] = "1"
-        limits = plan.settings.limits
+        limits, sealed = plan.settings.limits, "--network=none" in create
         with self._labelled(plan) as labels:
             if labels:
                 create = [
                     *(f"--label={label}" for label in labels),
                     *create_arguments(limits, controllers=self._controllers),
-                    *cache.volumes,
+                    *create,
                 ]
                 stated = self._settings.get("CIBW_CONTAINER_ENGINE", "")
                 environment["CIBW_CONTAINER_ENGINE"] = engine_setting(stated, self._engine, create=create)
@@ -338,8 +355,8 @@ class CibuildwheelBuilder:
                     children=self._children,
                 )
             except ProcessStopped:
-                return classify(_read(log))
-        return classify(_read(log)) if status else None
+                return classify(_read(log), sealed=sealed)
+        return classify(_read(log), sealed=sealed) if status else None
 
     @contextmanager
     def _labelled(self, plan: BuildPlan) -> Iterator[list[str]]:

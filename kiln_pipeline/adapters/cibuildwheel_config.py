@@ -162,6 +162,14 @@ def _install_command(managers: Mapping[str, Sequence[str]]) -> str:
     return " el".join(branches) + f" else echo 'kiln: this image has no package manager of {known}' >&2; exit 1; fi"
 
 
+def wants_network(plan: BuildPlan) -> bool:
+    """Return whether a recipe that does not say so needs more than the index: system packages, or commands before the build."""
+    options = plan.settings.cibuildwheel
+    tables = [options, *(options.get(name, {}) for name in ("linux",)), *cast(Sequence[object], options.get("overrides", ()))]
+    commands = any(str(key).startswith("before-") for table in tables for key in cast(Mapping[str, object], table))
+    return commands or any(names for manager, names in plan.settings.system_packages.items() if manager != "brew")
+
+
 def engine_setting(stated: str, engine: str, *, create: Sequence[str]) -> str:
     """Return ``CIBW_CONTAINER_ENGINE``: the host's setting, never with the host mounted, and with kiln's arguments for `create`.
 

@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 import socket
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ from packaging.utils import (
 )
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
-from kiln_pipeline.adapters import index_view
+from kiln_pipeline.adapters import index_door, index_view
 from kiln_pipeline.adapters.container_programs import place
 from kiln_pipeline.adapters.index_view import Policy, make_server
 from kiln_pipeline.core.build_plan import Material
@@ -30,6 +31,7 @@ INDEX = "{index}"
 """How the view's address stands in provenance: its port is another one in every build."""
 
 _GIVEN = re.compile(r"^kiln: index: (\S+) sha256=([0-9a-f]{64})$", re.MULTILINE)
+_DOOR, _SOCKETS = "/tmp/kiln-index-door.py", "/run/kiln-index"  # noqa: S108 (likewise)
 _IN_CONTAINER = "/tmp/kiln-index-view.py"  # noqa: S108 (a path in a container that nobody shares)
 
 
@@ -63,8 +65,10 @@ class ServedIndex:
 
 
 @contextmanager
-def serving(policy: Policy, *, log: Path, environment: Mapping[str, str], relays: bool = False) -> Iterator[ServedIndex]:
-    """Serve the view on this host; what it gives out is appended to `log`. `relays`: see `index_view.make_server`."""
+def serving(
+    policy: Policy, *, log: Path, environment: Mapping[str, str], relays: bool = False, noting: str | None = None
+) -> Iterator[ServedIndex]:
+    """Serve the view on this host; what it gives out is appended to `log`. `relays`, `noting`: see `index_view.make_server`."""
     lock = threading.Lock()
 
     def note(line: str) -> None:
@@ -72,7 +76,7 @@ def serving(policy: Policy, *, log: Path, environment: Mapping[str, str], relays
             file.write(f"{line}\n")
 
     stated = environment.get("SSL_CERT_FILE") or environment.get("PIP_CERT") or environment.get("REQUESTS_CA_BUNDLE")
-    server = make_server(policy, 0, note, stated or DEFAULT_CA_BUNDLE_PATH, relays)
+    server = make_server(policy, 0, note, stated or DEFAULT_CA_BUNDLE_PATH, relays, noting)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     index = ServedIndex(server)
@@ -102,6 +106,27 @@ def container_command(policy: Policy, port: int) -> str:
     stated = {**policy._asdict(), "port": port}
     argument = shlex.quote(json.dumps({key: value for key, value in stated.items() if value}, sort_keys=True))
     return f"{place(Path(index_view.__file__), _IN_CONTAINER)} && python -I -S {_IN_CONTAINER} {argument}"
+
+
+@contextmanager
+def through_a_socket(policy: Policy, port: int, *, log: Path, environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Serve the view to a container without a network: yield the engine's argument for `create`, and the command that opens it.
+
+    The one thing of the host that the container sees is a folder with one socket in it.
+    """
+    with (
+        serving(policy, log=log, environment=environment, relays=True, noting=index_door.NOTE) as index,
+        tempfile.TemporaryDirectory(prefix="kiln-index-") as folder,  # not the build's own: a socket's path has 107 bytes at most
+        socket.socket(socket.AF_UNIX) as listening,
+    ):
+        path = Path(folder, "index")
+        listening.bind(str(path))
+        Path(folder).chmod(0o711)
+        path.chmod(0o666)  # whoever the container's root is on this host
+        listening.listen(64)
+        index.serve_on(listening)
+        program = f"{place(Path(index_door.__file__), _DOOR)} && python -I -S {_DOOR} {port} {_SOCKETS}/index"
+        yield f"--volume={folder}:{_SOCKETS}", program
 
 
 def given_out(log: str) -> tuple[tuple[str, str], ...]:

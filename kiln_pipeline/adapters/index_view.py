@@ -142,11 +142,17 @@ class Upstream:
 
 
 def make_server(
-    policy: Policy, port: int, log: Callable[[str], None], certificates: str = "", relays: bool = False
+    policy: Policy,
+    port: int,
+    log: Callable[[str], None],
+    certificates: str = "",
+    relays: bool = False,
+    noting: "str | None" = None,
 ) -> ThreadingHTTPServer:
     """Return a server on the loopback that listens already; `port` 0 takes any. It serves below ``/simple/``.
 
-    With `relays` it hands out the files itself: for a build that can reach nothing else.
+    With `relays` it hands out the files itself: for a build that can reach nothing else. `noting` names a header that gets what
+    else is given to `log`: for somebody in between who tells it on.
     """
     upstream = Upstream(policy.upstream, certificates)
 
@@ -154,6 +160,7 @@ def make_server(
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
+            self._notes: list[str] = []
             parts = [urllib.parse.unquote(part) for part in urllib.parse.urlsplit(self.path).path.strip("/").split("/")]
             try:
                 if parts[0] == "simple" and len(parts) == 2:
@@ -165,7 +172,7 @@ def make_server(
             except (OSError, ValueError, KeyError, TypeError) as error:
                 if isinstance(error, ConnectionError) and not isinstance(error, urllib.error.URLError):
                     return  # the client went away
-                log(f"kiln: index: upstream did not answer for {parts[1]}: {error}")
+                self._note(f"kiln: index: upstream did not answer for {parts[1]}: {error}")
                 self._answer(503, b"")
 
         do_HEAD = do_GET
@@ -180,7 +187,7 @@ def make_server(
                 self._answer(404, b"")
                 return
             if not files:
-                log(f"kiln: index: no file of {project} is within the bounds of this build")
+                self._note(f"kiln: index: no file of {project} is within the bounds of this build")
             self._answer(200, render(f"/files/{project}/", files), {"Content-Type": "text/html; charset=utf-8"})
 
         def _file(self, project: str, name: str) -> None:
@@ -191,7 +198,7 @@ def make_server(
                 self._answer(404, b"")
                 return
             if not suffix and self.command == "GET":
-                log(f"kiln: index: {wanted} sha256={found[0].get('hashes', {}).get('sha256', '')}")
+                self._note(f"kiln: index: {wanted} sha256={found[0].get('hashes', {}).get('sha256', '')}")
             if relays:
                 self._relay(found[0]["url"] + suffix)
             else:
@@ -206,7 +213,7 @@ def make_server(
                 self._answer(404, b"")
                 return
             with answer:
-                self.send_response(200)
+                self._begin(200)
                 length = answer.headers.get("Content-Length")
                 self.send_header(*(("Content-Length", length) if length else ("Connection", "close")))
                 self.send_header("Content-Type", "application/octet-stream")
@@ -214,8 +221,20 @@ def make_server(
                 if self.command == "GET":
                     shutil.copyfileobj(answer, self.wfile)
 
-        def _answer(self, status: int, body: bytes, headers: "dict[str, str] | None" = None) -> None:
+        def _note(self, line: str) -> None:
+            if noting is None:
+                log(line)
+            else:
+                self._notes.append(" ".join(line.split()).encode("ascii", "replace").decode())
+
+        def _begin(self, status: int) -> None:
             self.send_response(status)
+            for line in self._notes:
+                self.send_header(str(noting), line)
+            self._notes = []
+
+        def _answer(self, status: int, body: bytes, headers: "dict[str, str] | None" = None) -> None:
+            self._begin(status)
             for name, value in {**(headers or {}), "Content-Length": str(len(body)), "Cache-Control": "no-store"}.items():
                 self.send_header(name, value)
             self.end_headers()

@@ -244,8 +244,6 @@ def _read_settings(reader: TableReader, common: _Common, patches: _Patches) -> S
     if ladder == ():
         build.report("ladder", f"is empty; list some of {', '.join(Rung)}, or leave it out to try them all")
     network = build.flag("network")
-    if network is False:  # a promise that only one builder keeps is none
-        build.report("network", "cannot be closed in a container; leave it out: without one, a build reaches the index alone")
     build.finish()
     packages = reader.table("system-packages")
     listed = {manager: packages.texts(manager, values.system_package) for manager in values.PACKAGE_MANAGERS}

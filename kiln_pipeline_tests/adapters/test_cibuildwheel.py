@@ -22,6 +22,7 @@ from kiln_pipeline.core.platforms import BuildIdentifier
 from kiln_pipeline.core.recipes import BuildSettings
 from kiln_pipeline.core.strategies import Rung
 from kiln_pipeline.core.wheel_contents import check_wheel, read_wheel
+from kiln_pipeline.errors import BuildError
 from kiln_pipeline_tests.builds import FASTRLOCK, MARKUPSAFE, PYYAML, SDISTS, plan_of
 
 YAML = BuildSettings(
@@ -75,6 +76,36 @@ def test_only_engine_settings_of_the_host_are_taken(tmp_path: Path) -> None:
     """Build options come from recipes, where provenance shows them; credentials come from nowhere."""
     given = {"CIBW_BEFORE_ALL": "curl evil", "CIBW_ENVIRONMENT": "A=1", "AWS_SECRET_ACCESS_KEY": "x", "DOCKER_HOST": "unix:///x"}
     assert builder(tmp_path, given)._settings == {"DOCKER_HOST": "unix:///x"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "engine", "sealed"),
+    [
+        (BuildSettings(), {}, True),
+        (BuildSettings(network=True), {}, False),
+        (BuildSettings(system_packages={"dnf": (), "brew": ("libyaml",)}), {}, True),
+        (BuildSettings(system_packages={"dnf": ("libyaml-devel",)}), {}, False),
+        (BuildSettings(system_packages={"dnf": ("libyaml-devel",)}, network=False), {}, True),
+        (BuildSettings(cibuildwheel={"before-all": "curl …"}), {}, False),
+        (BuildSettings(cibuildwheel={"linux": {"before-build": "pip install numpy"}}), {}, False),
+        (BuildSettings(cibuildwheel={"overrides": [{"select": "*", "before-test": "x"}]}), {}, False),
+        (BuildSettings(cibuildwheel={"test-command": "pytest"}), {}, True),
+        (BuildSettings(), {"DOCKER_HOST": "tcp://elsewhere"}, False),
+    ],
+)
+def test_a_container_has_no_network_unless_the_recipe_needs_one(
+    tmp_path: Path, settings: BuildSettings, engine: dict[str, str], sealed: bool
+) -> None:
+    """The index comes through a socket of this host, which an engine elsewhere cannot be given."""
+    assert builder(tmp_path, engine)._is_sealed(plan_of(MARKUPSAFE, settings=settings)) is sealed
+
+
+def test_a_promise_that_an_engine_cannot_keep_is_refused(tmp_path: Path) -> None:
+    """network = false is never silently open."""
+    with pytest.raises(BuildError, match="cannot be given the index alone"):
+        builder(tmp_path, {"DOCKER_HOST": "tcp://elsewhere"})._is_sealed(
+            plan_of(MARKUPSAFE, settings=BuildSettings(network=False))
+        )
 
 
 def test_requirements_are_read_from_the_log_of_both_frontends() -> None:

@@ -394,11 +394,6 @@ def test_files_are_named_as_the_caller_says() -> None:
             "limits.time",
             "'soon' is no length of time; write a whole number and s, m or h, for example 30m",
         ),
-        (
-            recipe_with("build.network = false"),
-            "build.network",
-            "cannot be closed in a container; leave it out: without one, a build reaches the index alone",
-        ),
         (recipe_with("limits.processes = 1"), "limits.processes", "is too low for any build: at least 16"),
         (
             recipe_with('build."a b" = 1'),
