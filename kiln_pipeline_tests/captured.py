@@ -23,6 +23,7 @@ def captured() -> pa.Table:
     return pq.read_table(PATH)
 
 
+@lru_cache(maxsize=4)
 def captured_page(project: str) -> ProjectPage:
     """The page of one project; files that kiln does not take are left out."""
     files: list[DistributionFile] = []

@@ -49,7 +49,8 @@ class TerminalProgress:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._spinner.stop()
+        if self.console.is_terminal:
+            self._spinner.stop()  # elsewhere it would leave an empty line
         if self._bar is not None:
             self._bar.stop()
         self.console.file.close()

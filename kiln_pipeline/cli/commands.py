@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -33,6 +34,25 @@ class Commands(click.Group):
                 click.echo("kiln: interrupted: what was recorded is kept, and the next run goes on from there", err=True)
                 ctx.exit(INTERRUPTED)
             raise
+
+    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        """Say what click refuses in the style of all other errors: `kiln: what is wrong`, then where to read on."""
+        if not standalone_mode:
+            return super().main(*args, standalone_mode=False, **extra)
+        try:
+            code = super().main(*args, standalone_mode=False, **extra)
+        except click.exceptions.NoArgsIsHelpError as error:
+            click.echo(error.format_message(), err=True)
+            sys.exit(error.exit_code)
+        except click.ClickException as error:
+            click.echo(f"kiln: {error.format_message()}", err=True)
+            context = getattr(error, "ctx", None)
+            if context is not None:
+                click.echo(f"kiln: see `{context.command_path} --help`", err=True)
+            sys.exit(error.exit_code)
+        except click.Abort:
+            sys.exit(INTERRUPTED)
+        sys.exit(code if isinstance(code, int) else 0)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (click's signature)
         return list(self.commands)  # in the order of a maintainer's day, not of the alphabet

@@ -6,13 +6,20 @@ from pathlib import Path
 
 import click
 
+from kiln_pipeline.cli import completion
 from kiln_pipeline.cli.commands import check_pythons, open_workspace
 from kiln_pipeline.errors import UpstreamError
 
 
 @click.command()
-@click.argument("projects", nargs=-1)
-@click.option("--platform", "platforms", multiple=True, help="Only this platform, such as manylinux_x86_64. Repeatable.")
+@click.argument("projects", nargs=-1, shell_complete=completion.projects)
+@click.option(
+    "--platform",
+    "platforms",
+    multiple=True,
+    shell_complete=completion.platforms,
+    help="Only this platform, such as manylinux_x86_64. Repeatable.",
+)
 @click.option("--python", "pythons", multiple=True, metavar="TAG", help="Only this Python, such as cp312. Repeatable.")
 @click.option("--all", "everything", is_flag=True, help="Also what is not missing, with the reason.")
 @click.option("--reason", "rules", multiple=True, metavar="RULE", help="Only rows of this rule, such as too-new. Repeatable.")
@@ -62,7 +69,7 @@ def explain(release: str, identifier: str, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("projects", nargs=-1, metavar="[PROJECT]…")
+@click.argument("projects", nargs=-1, metavar="[PROJECT]…", shell_complete=completion.projects)
 @click.option("--class", "classes", multiple=True, metavar="CLASS", help="Only this class, such as missing-header. Repeatable.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON array, for programs.")
 def failures(projects: tuple[str, ...], classes: tuple[str, ...], as_json: bool) -> None:

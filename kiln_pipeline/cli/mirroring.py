@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from kiln_pipeline.cli import completion
 from kiln_pipeline.cli.commands import open_workspace
 from kiln_pipeline.errors import Problem, RecipeError, StoreError, UpstreamError, VerificationError
 
@@ -19,7 +20,7 @@ def mirror() -> None:
 
 
 @mirror.command()
-@click.argument("projects", nargs=-1)
+@click.argument("projects", nargs=-1, shell_complete=completion.projects)
 @click.option("--dry-run", is_flag=True, help="Only list what would be copied; nothing is written but upstream's tables.")
 @click.option("--minutes", type=click.FloatRange(min=0), metavar="N", help="Stop after N minutes; the next run goes on there.")
 @click.option("--workers", type=click.IntRange(1, 64), default=8, show_default=True, help="Files at a time.")
@@ -124,7 +125,7 @@ def status(as_json: bool) -> None:
 
 
 @mirror.command()
-@click.argument("projects", nargs=-1)
+@click.argument("projects", nargs=-1, shell_complete=completion.projects)
 def verify(projects: Sequence[str]) -> None:
     """Read and hash every copy (of PROJECTS). Bad ones leave their page until a sync copies them anew; then it exits with 6."""
     from kiln_pipeline.adapters.terminal import TerminalProgress

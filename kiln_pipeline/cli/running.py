@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from kiln_pipeline.cli import completion
 from kiln_pipeline.cli.commands import (
     PORT,
     PORTS,
@@ -21,7 +22,7 @@ from kiln_pipeline.errors import UpstreamError
 
 
 @click.command()
-@click.argument("names", nargs=-1, metavar="[PROJECT[==VERSION]]…")
+@click.argument("names", nargs=-1, metavar="[PROJECT[==VERSION]]…", shell_complete=completion.projects)
 @click.option(
     "--python", "pythons", multiple=True, metavar="TAG", help="Only this Python, such as cp312. Repeatable; 'all' lifts."
 )

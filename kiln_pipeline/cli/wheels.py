@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from kiln_pipeline.cli import completion
 from kiln_pipeline.cli.commands import SOME_BUILDS_FAILED, open_workspace, terminated_as_interrupt
 from kiln_pipeline.cli.dated_views import Day
 from kiln_pipeline.errors import VerificationError
@@ -94,7 +95,13 @@ def rebuild(subject: str, site: str | None, log_key: str | None, keep: Path | No
 @click.option("--python", required=True, metavar="VERSION", help="3.11, 3.13t (free-threaded), or a tag such as cp311.")
 @click.option("--url", default="", metavar="URL", help="Where the sdist is, ending in #sha256=…; without it, upstream's own.")
 @click.option("--env", "variables", multiple=True, metavar="KEY=VALUE", help="For the build; quoted as in a shell. Repeatable.")
-@click.option("--platform", default="", metavar="PLATFORM", help="Such as manylinux_x86_64 (default: this host's).")
+@click.option(
+    "--platform",
+    default="",
+    metavar="PLATFORM",
+    shell_complete=completion.platforms,
+    help="Such as manylinux_x86_64 (default: this host's).",
+)
 @click.option(
     "--output", type=click.Path(path_type=Path, file_okay=False), default=Path("dist"), show_default=True, help="The folder."
 )

@@ -17,7 +17,7 @@ from kiln_pipeline_tests.workspaces import DATA, RECIPES
 def test_help_names_every_command_in_the_order_of_a_day(kiln) -> None:
     lines = kiln("--help").output.split("Commands:")[1].splitlines()
     names = " ".join(line.split()[0] for line in lines if line.startswith("  ") and line[2] != " ")
-    assert names == "run up missing explain failures lock-check recipes serve verify rebuild build audit index mirror host"
+    assert names == "run up status missing explain failures lock-check recipes serve verify rebuild build audit index mirror host"
 
 
 def test_missing_lists_every_gap_as_json(kiln) -> None:
