@@ -53,13 +53,8 @@ class Broker:
         with _reaching():
             return self._redis.get(_hold(run_id)) or ""
 
-    def forget(self, host: str) -> None:
-        """Take a host off the list: it says goodbye."""
-        with _reaching():
-            self._redis.hdel(_HOSTS, host)
-
     def signs(self) -> tuple[SignOfLife, ...]:
-        """Return the last sign of every host that ever gave one and did not say goodbye, the dead ones too, by name."""
+        """Return the last sign of every host that ever gave one, by name; one that was stopped in order takes no platform."""
         with _reaching():
             now, told = self._now(), self._redis.hgetall(_HOSTS)
         found: list[SignOfLife] = []
@@ -69,8 +64,8 @@ class Broker:
         return tuple(found)
 
     def live(self, *, seconds: float = BEAT_SECONDS * MISSED) -> tuple[SignOfLife, ...]:
-        """Return the hosts that gave a sign within the last `seconds`."""
-        return tuple(sign for sign in self.signs() if sign.age <= seconds)
+        """Return the hosts that gave a sign within the last `seconds` and take runs."""
+        return tuple(sign for sign in self.signs() if sign.age <= seconds and sign.platforms)
 
     def waiting(self, queue: str) -> tuple[str, ...]:
         """Return the ids of the tasks in a queue that no host has taken yet, the next one last."""

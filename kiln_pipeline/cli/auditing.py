@@ -7,6 +7,7 @@ import click
 
 from kiln_pipeline.cli.commands import open_workspace
 from kiln_pipeline.cli.host_checking import doctor
+from kiln_pipeline.cli.host_running import run
 
 
 @click.group()
@@ -95,6 +96,7 @@ def host() -> None:
 
 
 host.add_command(doctor)
+host.add_command(run)
 
 
 @host.command()

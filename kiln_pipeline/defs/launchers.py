@@ -28,6 +28,8 @@ from kiln_pipeline.core.signs_of_life import SignOfLife
 
 PLATFORM_TAG = "dagster/partition/platform"
 """Every launch path puts it on a run of one partition of `wheels`; ours on batches too."""
+RANGE_TAG = "dagster/asset_partition_range_start"
+"""On a run of several partitions at once, whose platforms may differ."""
 HOST_TAG = "kiln/host"
 """The host that took the run; there once it was taken."""
 _LAUNCHER = {"module": str, "class": str, "config": dg.Field(dg.Permissive(), is_required=False, default_value={})}
@@ -108,7 +110,13 @@ class RoutedRunLauncher(RunLauncher[dg.DagsterInstance], ConfigurableClass):
             launcher.register_instance(instance)
 
     def launch_run(self, context: LaunchRunContext) -> None:
-        self.route(context.dagster_run).launch_run(context)
+        run = context.dagster_run
+        # raising here is how a run comes to be failed, with this as its reason
+        check.invariant(
+            RANGE_TAG not in run.tags or PLATFORM_TAG in run.tags,
+            "one run for a range of partitions belongs to no host: launch a backfill of one run per partition instead",
+        )
+        self.route(run).launch_run(context)
 
     def terminate(self, run_id: str) -> bool:
         run = self._instance.get_run_by_id(run_id)

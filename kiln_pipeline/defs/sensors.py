@@ -17,6 +17,7 @@ from kiln_pipeline.core.simple_index import manifest
 from kiln_pipeline.core.site_layout import CHECKPOINT
 from kiln_pipeline.defs import jobs
 from kiln_pipeline.defs.assets.wheels import wheels
+from kiln_pipeline.defs.build_platforms import builds_under_way, built_here
 from kiln_pipeline.defs.partitions import partition_key
 from kiln_pipeline.defs.presentation import data_version
 from kiln_pipeline.defs.ticks import WHY, ask_for, tick, under_way
@@ -25,7 +26,7 @@ from kiln_pipeline.stages.mirror import COPIES
 from kiln_pipeline.workspace import Workspace
 
 WINDOW = 20
-"""Build runs asked for per tick: a backlog is enqueued in bounded steps."""
+"""Build runs of one platform that are queued or under way at most: a backlog is enqueued in bounded steps."""
 
 LOOK_SECONDS = 30.0
 """How long one tick asks upstream: Dagster gives a tick a minute."""
@@ -87,32 +88,40 @@ def missing_wheels_to_build(automation: bool) -> dg.SensorDefinition:
         target=dg.AssetSelection.assets(wheels),
         minimum_interval_seconds=60,
         default_status=_status(automation),
-        description=f"Ask for at most {WINDOW} build runs a tick, one per release and platform that this instance can build.",
+        description="Ask for build runs, one per release and platform that this instance or its build hosts build for; of one "
+        f"platform at most {WINDOW} are queued or under way.",
     )
     @tick
     def missing_wheels_to_build(
         context: dg.SensorEvaluationContext, kiln: dg.ResourceParam[Workspace]
     ) -> dg.SensorResult | dg.SkipReason:
-        platform = kiln.platform()
         tries = Counter((str(attempt.release), str(attempt.identifier)) for attempt in kiln.attempts())
-        wanted: dict[dg.MultiPartitionKey, list[str]] = {}
-        for row in in_order(detect.load_missing(kiln.state), platform).to_pylist():
-            release = Release(project=row["project"], version=row["version"])
-            identifier = str(row["identifier"])
-            # a wheel that is due again after a failure is new work: the number of tries is part of the run's key
-            work = f"{identifier} {row['sdist_sha256']} {tries[str(release), identifier]}"
-            wanted.setdefault(partition_key(release, platform), []).append(work)
         recipes = {recipe.project: recipe.sha256 for recipe in kiln.recipes}
-        requests = [
-            # the same work has the same key: a second tick does not ask again; a new recipe, sdist or target is new work
-            dg.RunRequest(run_key=_run_key(key, items, recipes), partition_key=key)
-            for key, items in wanted.items()
-        ]
+        missing = detect.load_missing(kiln.state)
         asked = set(json.loads(context.cursor)) if context.cursor else set[str]()
-        fresh = [request for request in requests if request.run_key not in asked][:WINDOW]
+        current: set[str] = set()
+        fresh: list[dg.RunRequest] = []
+        for platform in built_here(kiln, context.instance):
+            wanted: dict[dg.MultiPartitionKey, list[str]] = {}
+            for row in in_order(missing, platform).to_pylist():
+                release = Release(project=row["project"], version=row["version"])
+                identifier = str(row["identifier"])
+                # a wheel that is due again after a failure is new work: the number of tries is part of the run's key
+                work = f"{identifier} {row['sdist_sha256']} {tries[str(release), identifier]}"
+                wanted.setdefault(partition_key(release, platform), []).append(work)
+            # the same work has the same key: a second tick does not ask again; a new recipe, sdist or target is new work
+            keys = {_run_key(key, items, recipes): key for key, items in wanted.items()}
+            current |= keys.keys()
+            room = max(0, WINDOW - builds_under_way(context.instance, platform))
+            new = [run_key for run_key in keys if run_key not in asked][:room]
+            fresh += [dg.RunRequest(run_key=run_key, partition_key=keys[run_key]) for run_key in new]
         if not fresh:
-            return dg.SkipReason("every missing wheel that this instance can build has been asked for")
-        current = {str(request.run_key) for request in requests}
+            left = len(current - asked)
+            return dg.SkipReason(
+                f"{left} more wait until fewer than {WINDOW} build runs of their platform are queued or under way"
+                if left
+                else "every missing wheel that is built for here has been asked for"
+            )
         cursor = sorted((asked & current) | {str(request.run_key) for request in fresh})
         return dg.SensorResult(run_requests=fresh, cursor=json.dumps(cursor))
 
