@@ -8,7 +8,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from kiln_pipeline.defs import checks, jobs, rebuilding, retention, schedules, sensors, waiting_runs
+from kiln_pipeline.defs import alerting, checks, jobs, rebuilding, retention, schedules, sensors, waiting_runs
 from kiln_pipeline.defs.assets import hosts, metadata, mirroring, publishing, replicas, wheels
 from kiln_pipeline.workspace import Workspace
 
@@ -64,6 +64,8 @@ def assemble(workspace: Workspace, *, automation: bool = False) -> dg.Definition
             sensors.site_to_targets(automation),
             hosts.watch_hosts_sensor(automation),
             waiting_runs.waiting_runs(automation),
+            alerting.failed_runs(automation),
+            alerting.alerts(automation),
         ],
         resources={"kiln": workspace},
         # one process per run: every step is a child process of its own already (pip, cibuildwheel, zig)

@@ -116,6 +116,17 @@ class ObjectExists(StoreError):
         super().__init__(key=key, reason="exists already with other bytes", hint="published files are never overwritten")
 
 
+class DeliveryError(KilnError):
+    """An alert could not be delivered. It is told again later; nothing else depends on it."""
+
+    def __init__(self, *, channel: str, reason: str) -> None:
+        self.channel, self.reason = channel, reason
+        super().__init__(channel, reason)
+
+    def __str__(self) -> str:
+        return f"alerts to {self.channel}: {self.reason}"
+
+
 class VerificationError(KilnError):
     """Something signed, hashed or logged does not match. Verification fails closed: there are no warnings."""
 

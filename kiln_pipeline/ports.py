@@ -109,6 +109,14 @@ class ReleasePage(Protocol):
         ...
 
 
+class AlertChannel(Protocol):
+    """Where people are told what is wrong: a chat, a mailbox."""
+
+    def send(self, subject: str, text: str) -> None:
+        """Deliver one message, in seconds. Raises `DeliveryError`; then it may be sent again."""
+        ...
+
+
 class WheelBuilder(Protocol):
     """Something that turns an sdist into a wheel: cibuildwheel, or zig without a container engine."""
 

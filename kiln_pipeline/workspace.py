@@ -25,13 +25,14 @@ import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Literal
 
 import pypi_simple
 
+from kiln_pipeline.adapters.alerts_file import load_alert_channels
 from kiln_pipeline.adapters.cibuildwheel import CibuildwheelBuilder
 from kiln_pipeline.adapters.demand_folder import load_demand
 from kiln_pipeline.adapters.directory import DirectoryStore, exclusive
@@ -54,7 +55,7 @@ from kiln_pipeline.core.platforms import BuildIdentifier, Platform
 from kiln_pipeline.core.rebuilds import Rebuild
 from kiln_pipeline.core.recipes import Recipe
 from kiln_pipeline.errors import BuildError, ObjectNotFound, Problem, RecipeError
-from kiln_pipeline.ports import ObjectStore, PageTemplates, Progress, ReleasePage, UpstreamIndex, WheelBuilder
+from kiln_pipeline.ports import AlertChannel, ObjectStore, PageTemplates, Progress, ReleasePage, UpstreamIndex, WheelBuilder
 from kiln_pipeline.stages.log_tables import load_attempts, load_rebuilds
 from kiln_pipeline.stages.package_pages import SiteIdentity
 
@@ -85,6 +86,8 @@ class Workspace:
     """Who may sign attempts (`core.hosts`); None: this host alone."""
     publish_targets: Callable[[], Mapping[str, ObjectStore | ReleasePage]] = dict
     """Where else the site goes, by name: reads kiln.toml."""
+    alert_channels: Callable[[], Mapping[str, tuple[AlertChannel, timedelta]]] = dict
+    """Whom to tell what is wrong, by name, and how often the same: reads kiln.toml."""
     site_url: str = DEFAULT_SITE_URL
     builds_at_once: Callable[[], int] = builds_at_once
     """How many builds of one run there may be at the same time."""
@@ -127,6 +130,7 @@ class Workspace:
             origin=environment.get("KILN_ORIGIN", "kiln.invalid/embedded"),
             hosts_file=enrolled if "KILN_HOSTS" in environment or enrolled.is_file() else None,
             publish_targets=partial(load_targets, folder / "kiln.toml", environment),
+            alert_channels=partial(load_alert_channels, folder / "kiln.toml", environment),
             site_url=environment.get("KILN_SITE_URL", DEFAULT_SITE_URL),
             mirror_rate=_mirror_rate(environment.get("KILN_MIRROR_RATE", "")),
             builds_at_once=(lambda: jobs) if jobs else builds_at_once,

@@ -45,6 +45,7 @@ def parse_targets(text: str, file: str) -> tuple[PublishTarget, ...]:
         raise RecipeError([Problem(file=file, field="", message=f"it is no TOML: {error}")]) from None
     top = TableReader(data, file=file, problems=problems)
     rows = [(reader, _target(reader)) for reader in top.tables("publish")]
+    top.raw("alerts", "list")  # `core.alert_channels`' matter
     top.finish()
     targets = [target for _, target in rows if target is not None]
     for reader, target in rows:

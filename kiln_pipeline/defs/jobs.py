@@ -8,7 +8,7 @@ from pydantic import Field
 from kiln_pipeline.core.audit_log.checkpoint import VerifierKey
 from kiln_pipeline.core.platforms import Platform
 from kiln_pipeline.defs.assets.publishing import take_in, write_package_pages, write_pages
-from kiln_pipeline.defs.assets.wheels import build_all, describe
+from kiln_pipeline.defs.assets.wheels import build_all, describe, why_it_failed
 from kiln_pipeline.defs.presentation import RunProgress, failure, preview
 from kiln_pipeline.errors import KilnError
 from kiln_pipeline.stages.ad_hoc import ad_hoc_plan
@@ -165,8 +165,9 @@ def record_and_publish(context: dg.OpExecutionContext, built: int, kiln: dg.Reso
         raise failure(error) from None
     failed = [attempt for attempt in recorded.recorded if attempt.failure]
     if failed:
-        reason = f"{failed[-1].failure}: {failed[-1].proof}"
-        raise dg.Failure(description=f"the attempt is recorded; it failed: {reason}", allow_retries=False)
+        why = why_it_failed(failed[-1])
+        reason = "{}: {}; {}".format(*why.values())
+        raise dg.Failure(description=f"the attempt is recorded; it failed: {reason}", metadata=why, allow_retries=False)
 
 
 @dg.job(

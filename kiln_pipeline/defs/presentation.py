@@ -16,6 +16,8 @@ from kiln_pipeline.ports import ObjectStore, Progress
 
 OWNERS = ["team:maintainers"]
 PREVIEW_ROWS = 50
+FAILURE_CLASS = "failure class"
+"""Metadata of a failed build: `core.failures.FailureClass`. Alerts are grouped by it."""
 
 
 class RunProgress:

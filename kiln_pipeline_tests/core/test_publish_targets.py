@@ -58,7 +58,7 @@ def test_every_problem_is_told_at_once() -> None:
         "kiln.toml: publish[0].to: 'https://bucket' is neither a folder nor s3://bucket/prefix nor github://owner/repository",
         "kiln.toml: publish[1].profile: is for s3:// only",
         "kiln.toml: publish[2].to: is missing: write a folder, s3://bucket/prefix or github://owner/repository",
-        "kiln.toml: mirrors: is unknown; known are publish",
+        "kiln.toml: mirrors: is unknown; known are alerts, publish",
     ]
 
 

@@ -12,11 +12,12 @@ from pydantic import Field
 from kiln_pipeline.core.attempts import Attempt, Outcome
 from kiln_pipeline.core.build_plan import BuildPlan, plan_for
 from kiln_pipeline.core.distributions import Release
+from kiln_pipeline.core.failure_log import classify
 from kiln_pipeline.core.missing_wheels import missing_for
 from kiln_pipeline.core.platforms import Platform
 from kiln_pipeline.defs.assets.metadata import missing_wheels
 from kiln_pipeline.defs.partitions import partition_of, release_by_platform
-from kiln_pipeline.defs.presentation import OWNERS, RunProgress, failure, lineage, preview, sdist_urls
+from kiln_pipeline.defs.presentation import FAILURE_CLASS, OWNERS, RunProgress, failure, lineage, preview, sdist_urls
 from kiln_pipeline.errors import KilnError
 from kiln_pipeline.ports import Progress, WheelBuilder
 from kiln_pipeline.stages import detect
@@ -110,6 +111,13 @@ def describe(kiln: Workspace, attempts: list[Attempt], refused: list[str]) -> di
     }
 
 
+def why_it_failed(attempt: Attempt) -> dict[str, str]:
+    """Return a failed attempt's class, the line that proves it, and a hint for a person."""
+    found = classify(attempt.proof)  # the hint is the rule's, and not on record
+    hint = found.hint if found.failure_class == attempt.failure else "its build log has more"
+    return {FAILURE_CLASS: attempt.failure, "proof": attempt.proof, "hint": hint}
+
+
 @dg.asset(
     deps=[missing_wheels],
     partitions_def=release_by_platform,
@@ -133,7 +141,10 @@ def wheels(context: dg.AssetExecutionContext, config: BuildConfig, kiln: dg.Reso
     metadata = describe(kiln, attempts, refused)
     built = [attempt for attempt in attempts if attempt.outcome is Outcome.SUCCEEDED]
     if not built and (attempts or refused):
-        first = f"{attempts[0].failure}: {attempts[0].proof}" if attempts else refused[0]
-        raise dg.Failure(description=f"no wheel of {release} for {platform}: {first}", metadata=metadata, allow_retries=False)
+        why = why_it_failed(attempts[0]) if attempts else {}
+        first = "{}: {}; {}".format(*why.values()) if why else refused[0]
+        raise dg.Failure(
+            description=f"no wheel of {release} for {platform}: {first}", metadata={**why, **metadata}, allow_retries=False
+        )
     hashes = "\n".join(sorted(attempt.wheel_sha256 for attempt in built))
     return dg.MaterializeResult(data_version=dg.DataVersion(hashlib.sha256(hashes.encode()).hexdigest()), metadata=metadata)
