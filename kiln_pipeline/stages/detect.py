@@ -155,7 +155,8 @@ def look_for_changes(
             if isinstance(answer, FetchedPage) and tables.put(answer):
                 changed.append(project)
             failures = failures + 1 if isinstance(answer, UpstreamError) and answer.retriable else 0
-            if isinstance(answer, UpstreamError) and failures and failures >= min(workers, len(asked)):
+            silent = isinstance(answer, _NoAnswer)
+            if isinstance(answer, UpstreamError) and failures and (silent or failures >= min(workers, len(asked))):
                 return Look(changed=tuple(changed), asked=number, last=after, outage=str(answer))
             if not keep_going():
                 break
@@ -317,7 +318,11 @@ def _result(project: str, future: Future[_Answer], patience: float | None) -> _A
         return future.result(timeout=patience)
     except TimeoutError:
         reason = f"upstream did not answer within {patience:g} s"
-        return UpstreamError(subject=f"project {project}", reason=reason, hint="try again later", retriable=True)
+        return _NoAnswer(subject=f"project {project}", reason=reason, hint="try again later", retriable=True)
+
+
+class _NoAnswer(UpstreamError):
+    """Upstream took the connection and said nothing for as long as anybody waits."""
 
 
 def _not_asked(project: str) -> UpstreamError:

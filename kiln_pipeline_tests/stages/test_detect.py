@@ -302,10 +302,14 @@ def test_a_look_waits_for_no_answer_that_does_not_come() -> None:
             return super().project_page(project, validator=validator)
 
     try:
-        found = look(Hanging(upstream().pages), state, patience=0.05)
+        hanging = Hanging(upstream().pages)
+        found = look_for_changes(
+            [*TRACKED, *(f"project-{number}" for number in range(36))], upstream=hanging, state=state, patience=0.05
+        )
     finally:
         gate.set()
     assert "did not answer within 0.05 s" in found.outage
+    assert (found.asked, found.last) == (1, "")
 
 
 def test_tables_are_empty_before_the_first_run() -> None:
