@@ -15,6 +15,8 @@ from kiln_pipeline.core.platforms import PythonTag
 
 _QUESTION = """
 import json, os, sys, sysconfig
+include = sysconfig.get_paths()["include"]
+more = os.path.join(os.path.dirname(include), sysconfig.get_config_var("MULTIARCH") or "", os.path.basename(include))
 print(json.dumps({
     "implementation": sys.implementation.name,
     "version": list(sys.version_info[:3]),
@@ -22,7 +24,8 @@ print(json.dumps({
     "machine": os.uname().machine,
     "release": sys.version_info.releaselevel,
     "prefix": sys.base_prefix,
-    "headers": os.path.isfile(os.path.join(sysconfig.get_paths()["include"], "Python.h")),
+    "headers": os.path.isfile(os.path.join(include, "Python.h")),
+    "more_headers": more if more != include and os.path.isdir(more) else "",
 }))
 """
 _NAME = re.compile(r"python3\.\d+t?")
@@ -41,6 +44,8 @@ class Interpreter:
     """The folder of its own installation: what a build that uses it reads."""
     has_headers: bool
     """Whether ``Python.h`` is installed."""
+    more_headers: Path | None = None
+    """Debian keeps apart what depends on the machine: ``x86_64-linux-gnu/python3.11`` among those of the C library."""
 
 
 def find_interpreters() -> tuple[Interpreter, ...]:
@@ -86,4 +91,5 @@ def _ask(path: Path) -> Interpreter | None:
         path=path,
         prefix=Path(facts["prefix"]),
         has_headers=facts["headers"],
+        more_headers=Path(facts["more_headers"]) if facts["more_headers"] else None,
     )

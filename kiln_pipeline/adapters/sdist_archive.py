@@ -3,10 +3,15 @@
 Source distribution format: one folder ``{name}-{version}`` in a gzipped tar (old ones: zip, bz2), with PKG-INFO in it.
 """
 
-import tarfile
+import sys
 import zipfile
 from email.parser import BytesParser
 from pathlib import Path, PurePosixPath
+
+if sys.version_info >= (3, 11, 4):
+    import tarfile
+else:  # Debian 12's 3.11.2 has no extraction filters (PEP 706)
+    from backports import tarfile
 
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version

@@ -76,7 +76,8 @@ class ZigBuild:
         mend_source(source, self.plan, log=self.log)
         self._flags = compiler_flags(self.plan, str(source))
         zig = self.tools.parent.parent / "lib" / f"python{_version_of(self.tools)}" / "site-packages" / "ziglang" / "zig"
-        write_wrappers(self.work / "bin", python=self.tools, zig=zig, target=zig_target(), source=source)
+        more = self.interpreter.more_headers
+        write_wrappers(self.work / "bin", python=self.tools, zig=zig, target=zig_target(), source=source, more_headers=more)
         shutil.copytree(self.zig_cache(source), self.work / "zig-cache", copy_function=shutil.copyfile)
         self._note_unknown_options()
         if not self.generate(source):

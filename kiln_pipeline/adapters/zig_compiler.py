@@ -23,6 +23,8 @@ _DROPPED_WITH_VALUE = {"-Xlinker", "-target", "--target", "-arch"}
 _OPTIMISED = re.compile(r"-O(?:[123sz])")
 _COMPILES_ONLY = {"-c", "-S", "-E", "-M", "-MM"}
 CXX_SUFFIXES = (".cpp", ".cc", ".cxx", ".c++", ".C")
+HEADERS = "include"
+"""The folder beside this script that is searched for headers after all others, where there is one."""
 _ANSWERED = re.compile(r"-print-(?:file-name|prog-name)=(.+)")
 
 
@@ -62,6 +64,8 @@ def main(arguments: Sequence[str]) -> None:
         print(answers[0])
     else:
         command = [zig, language_of(language, rest), *compiler_arguments(rest, target=target, source=source)]
+        headers = os.path.join(os.path.dirname(os.path.abspath(__file__)), HEADERS)  # noqa: PTH100, PTH118, PTH120 (quick to start)
+        command += ["-idirafter", headers] if os.path.isdir(headers) else []  # noqa: PTH112
         os.execv(zig, command)  # noqa: S606 (no shell is wanted)
 
 

@@ -13,9 +13,15 @@ _CXX = ("c++", "g++", "clang++")
 _PLAIN = ("ar", "ranlib")
 
 
-def write_wrappers(folder: Path, *, python: Path, zig: Path, target: str, source: Path) -> None:
-    """Write ``cc``, ``c++``, ``ar`` and their other usual names into `folder`, so that none leads to the host's."""
+def write_wrappers(folder: Path, *, python: Path, zig: Path, target: str, source: Path, more_headers: Path | None = None) -> None:
+    """Write ``cc``, ``c++``, ``ar`` and their other usual names into `folder`, so that none leads to the host's.
+
+    `more_headers` are the interpreter's that it includes from where the C library's are: zig brings its own of these, so they
+    are copied to where nothing else is.
+    """
     folder.mkdir()
+    if more_headers is not None:
+        shutil.copytree(more_headers, folder / zig_compiler.HEADERS / more_headers.parent.name / more_headers.name)
     script = str(folder / "zig_compiler.py")  # a copy, since a jailed build sees nothing of kiln's own folder
     shutil.copyfile(zig_compiler.__file__, script)
     for names, language in ((_C, "cc"), (_CXX, "c++")):

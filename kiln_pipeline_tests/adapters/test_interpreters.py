@@ -52,7 +52,7 @@ def answer(
     facts = (
         f'{{"implementation": "{implementation}", "version": [{major}, {minor}, 0], "machine": "{os.uname().machine}",'
         f' "free_threaded": {str(free_threaded).lower()}, "release": "{release}",'
-        f' "prefix": "/nowhere", "headers": {str(headers).lower()}}}'
+        f' "prefix": "/nowhere", "headers": {str(headers).lower()}, "more_headers": ""}}'
     )
     return f"echo '{facts}'"
 

@@ -83,3 +83,19 @@ def test_every_usual_name_of_a_compiler_is_a_wrapper(tmp_path: Path) -> None:
     assert stated <= set(names)
     answer = subprocess.run(["g++", "-c", '-DX="a b"', "x.cc"], env=environment, capture_output=True, check=True, text=True)
     assert answer.stdout.splitlines()[:6] == ["[c++]", "[-target]", f"[{TARGET}]", "[-c]", '[-DX="a b"]', "[x.cc]"]
+
+
+def test_headers_that_debian_keeps_apart_are_found_and_nothing_else_of_the_host_is(tmp_path: Path) -> None:
+    """Its pyconfig.h includes another one from beside the C library's headers, which must not be searched: zig has its own."""
+    zig = tmp_path / "zig"
+    zig.write_text('#!/bin/sh\nfor word in "$@"; do echo "$word"; done\n')
+    zig.chmod(0o755)
+    more = tmp_path / "include" / "x86_64-linux-gnu" / "python3.11"
+    more.mkdir(parents=True)
+    (more / "pyconfig.h").write_text("/* the machine's */\n")
+    (more.parent / "features.h").write_text("/* the C library's */\n")
+    folder = tmp_path / "bin"
+    write_wrappers(folder, python=Path(sys.executable), zig=zig, target=TARGET, source=tmp_path, more_headers=more)
+    answer = subprocess.run([folder / "cc", "-c", "x.c"], capture_output=True, check=True, text=True).stdout.splitlines()
+    searched = Path(answer[answer.index("-idirafter") + 1])
+    assert [path.relative_to(searched).as_posix() for path in searched.rglob("*.h")] == ["x86_64-linux-gnu/python3.11/pyconfig.h"]
