@@ -64,15 +64,15 @@ def ask_for(
 ) -> dg.SensorResult | dg.SkipReason:
     """Ask for a run of `job` that does `what` (a digest of the work), unless one is under way or was asked for lately (`asked`).
 
-    `done_is_done`: the same work, once a run for it has succeeded, is not asked for again. Without it, that the work is still
-    there means that it was not done.
+    `done_is_done`: the same work, once a run for it has succeeded or somebody has stopped it, is not asked for again. Without
+    it, that the work is still there means that it was not done.
     """
     now = kiln.clock()
     if busy := under_way(context.instance, job):
         return dg.SkipReason(f"{job} is under way ({busy[:8]}); looked at again when it has ended")
     if asked.what == what:
-        if done_is_done and _ended_well(context.instance, asked):
-            return dg.SkipReason("nothing has changed since it was done last")
+        if done_is_done and _is_settled(context.instance, asked):
+            return dg.SkipReason("nothing has changed since it was done, or stopped by somebody")
         if due := asked.waits_until(what, now):
             return dg.SkipReason(f"asked for {asked.times}×, and not done; asked for again {minute(due)}: {why}")
     asked = asked.again(what, now)
@@ -86,10 +86,10 @@ def under_way(instance: dg.DagsterInstance, job: str, tags: Mapping[str, str] | 
     return records[0].dagster_run.run_id if records else ""
 
 
-def _ended_well(instance: dg.DagsterInstance, asked: Asked) -> bool:
-    """Return whether the run that was asked for succeeded; one that is gone (retention) counts as such."""
+def _is_settled(instance: dg.DagsterInstance, asked: Asked) -> bool:
+    """Return whether the run that was asked for succeeded, or somebody stopped it; one that retention removed counts as done."""
     records = instance.get_run_records(dg.RunsFilter(tags={"dagster/run_key": asked.key}), limit=1)
-    return not records or records[0].dagster_run.status is dg.DagsterRunStatus.SUCCESS
+    return not records or records[0].dagster_run.status in (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.CANCELED)
 
 
 def _told(answer: Any) -> Any:

@@ -140,9 +140,21 @@ def test_a_change_is_published_once_it_was_done(kiln: Workspace, instance: dg.Da
     later(kiln, minutes=1)
     (again,) = asked(tick())
     tick.run(again, "publish")
-    assert tick().skip_message == "nothing has changed since it was done last"
+    assert tick().skip_message == "nothing has changed since it was done, or stopped by somebody"
     later(kiln, days=30)
-    assert tick().skip_message == "nothing has changed since it was done last"
+    assert tick().skip_message == "nothing has changed since it was done, or stopped by somebody"
+
+
+def test_a_publish_that_somebody_stopped_is_not_asked_for_again(kiln: Workspace, instance: dg.DagsterInstance) -> None:
+    tick = Ticks(kiln, instance, "changes_to_publish")
+    assert tick.definitions.resolve_job_def("refresh").execute_in_process(instance=instance).success
+    (request,) = asked(tick())
+    stopped = instance.create_run_for_job(
+        job_def=tick.definitions.resolve_job_def("publish"), tags={"dagster/run_key": request.run_key or ""}
+    )
+    instance.report_run_canceled(stopped)
+    later(kiln, minutes=5)
+    assert tick().skip_message == "nothing has changed since it was done, or stopped by somebody"
 
 
 def test_a_dry_run_says_what_it_would_ask_for(kiln: Workspace, instance: dg.DagsterInstance) -> None:
