@@ -29,6 +29,8 @@ def assemble(workspace: Workspace, *, automation: bool = False) -> dg.Definition
         ],
         asset_checks=[
             checks.upstream_answers,
+            checks.gaps_do_not_jump,
+            checks.builds_succeed,
             checks.wheel_contents,
             checks.provenance_complete,
             checks.log_inclusion,

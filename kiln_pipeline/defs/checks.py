@@ -6,6 +6,7 @@ from datetime import timedelta
 import dagster as dg
 
 from kiln_pipeline.core.audit_log.checkpoint import VerifierKey
+from kiln_pipeline.core.health import jumps, success
 from kiln_pipeline.defs.presentation import preview
 from kiln_pipeline.errors import KilnError
 from kiln_pipeline.stages import detect
@@ -13,6 +14,7 @@ from kiln_pipeline.stages.audit import unaudited
 from kiln_pipeline.stages.audit_entry import incomplete, unproven, unsound
 from kiln_pipeline.stages.audit_site import Difference, expected_on_pages
 from kiln_pipeline.stages.mirror_report import load_report
+from kiln_pipeline.stages.site_status import load_history
 from kiln_pipeline.stages.verify import compare_index_with_log
 from kiln_pipeline.workspace import Workspace
 
@@ -28,6 +30,37 @@ def upstream_answers(kiln: dg.ResourceParam[Workspace]) -> dg.AssetCheckResult:
         passed=not broken,
         severity=dg.AssetCheckSeverity.WARN,
         metadata={"broken": preview(broken, "project", "broken_since", "broken_reason") if broken else "none"},
+    )
+
+
+@dg.asset_check(asset="missing_wheels", description="No platform's missing wheels grew by half within a day.")
+def gaps_do_not_jump(kiln: dg.ResourceParam[Workspace]) -> dg.AssetCheckResult:
+    rows = [
+        {"platform": str(one.platform), "a day ago": one.before, "now": one.now}
+        for one in jumps(load_history(kiln.state), kiln.clock())
+    ]
+    return dg.AssetCheckResult(
+        passed=not rows,
+        severity=dg.AssetCheckSeverity.WARN,
+        description="a recipe that asks for more, or a page of upstream's that lost files? `kiln missing PROJECT` shows each gap"
+        if rows
+        else "",
+        metadata={"jumped": preview(rows, "platform", "a day ago", "now") if rows else "none"},
+    )
+
+
+@dg.asset_check(asset="audit_log", description="Of the last day's builds as many succeed as did in the 30 days before.")
+def builds_succeed(kiln: dg.ResourceParam[Workspace]) -> dg.AssetCheckResult:
+    found = success(kiln.attempts(), kiln.clock())
+    fell = found is not None and found.fell
+    return dg.AssetCheckResult(
+        passed=not fell,
+        severity=dg.AssetCheckSeverity.WARN,
+        description="`kiln failures` groups what fails; a changed host, image or tool shows there first" if fell else "",
+        metadata={
+            "last day": f"{found.lately:.0%}" if found else "too few attempts to tell",
+            "30 days before": f"{found.before:.0%}" if found else "too few attempts to tell",
+        },
     )
 
 
