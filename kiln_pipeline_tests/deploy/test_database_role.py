@@ -33,11 +33,12 @@ def instance_of(url: str, folder: Path, *, owner: bool) -> dg.DagsterInstance:
 @pytest.mark.slow
 def test_a_run_works_with_the_narrow_role_and_removes_nothing(tmp_path: Path) -> None:
     workspace = memory_workspace(tmp_path / "home")
-    definitions = assemble(workspace)
-    job = definitions.resolve_implicit_global_asset_job_def()
     with PostgresServer() as server:
         host_url = server.url.replace("kiln@", "box@")
         with instance_of(server.url, tmp_path / "owner", owner=True) as owner:
+            # in here, since Dagster asks the current instance for the state of definitions: an earlier test's may be gone
+            definitions = assemble(workspace)
+            job = definitions.resolve_implicit_global_asset_job_def()
             engine = create_engine(server.url)
             with engine.begin() as connection:
                 connection.exec_driver_sql(ROLE.read_text().replace("%", "%%"))
