@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -21,6 +22,14 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> 
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
         report.outcome, report.longrepr = "failed", f"KILN_CI=1 allows no skip: {reason}"
     return report
+
+
+@pytest.fixture(autouse=True)
+def no_instance_of_another_test() -> None:
+    """Dagster asks the instance that was entered last for the state of definitions, even when that one is gone."""
+    module = sys.modules.get("dagster._core.storage.defs_state.base")
+    if module is not None:
+        module._current_storage.set(None)
 
 
 @pytest.fixture(scope="session")

@@ -97,7 +97,7 @@ class Memory:
         return replace(self, failures=failures, until=(now + wait_after(failures)).isoformat())
 
     def __str__(self) -> str:
-        return json.dumps(asdict(self), sort_keys=True)
+        return json.dumps(asdict(self))  # in the order of things: what was new first is told first
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

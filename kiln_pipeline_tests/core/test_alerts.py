@@ -108,6 +108,14 @@ def test_a_clock_that_was_put_back_silences_nobody() -> None:
     assert digest(observe(Memory().failed(NOW), [failed(3)], NOW), NOW - timedelta(days=1), HOUR) is not None
 
 
+def test_what_was_first_is_told_first_after_a_restart_too() -> None:
+    """Only the first have their proofs in the memory, and names that are ids come in any order."""
+    memory = observe(Memory(), [failed(number) for number in (9, 3, 7, 1)], NOW)
+    message = digest(Memory.parse(str(memory)), NOW, HOUR)
+    assert message is not None
+    assert "\n- run 9: yaml.h: 9\n- run 3: yaml.h: 3\n- run 7: yaml.h: 7\n- and 1 more\n" in message.text
+
+
 def test_a_memory_is_bounded() -> None:
     memory = observe(Memory(), (failed(number) for number in range(5 * SUBJECTS)), NOW)
     (group,) = memory.groups.values()
