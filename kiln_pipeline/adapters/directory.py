@@ -12,6 +12,7 @@ import io
 import os
 import re
 import secrets
+import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -247,9 +248,11 @@ def _make_folder(folder: Path, *, flush: bool) -> None:
     try:
         folder.mkdir()
     except FileExistsError:
-        # a `delete` beside us may have removed the folder since: that is no folder, and no obstacle either
-        if folder.exists() and not folder.is_dir():
-            raise
+        # a `delete` beside us may have removed the folder since: that is no folder, and no obstacle either; asked once, for
+        # between two questions it may go as well
+        with suppress(FileNotFoundError):
+            if not stat.S_ISDIR(folder.stat().st_mode):
+                raise
     else:
         if flush:
             _flush_folder(folder.parent)
