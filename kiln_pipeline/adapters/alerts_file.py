@@ -1,12 +1,13 @@
-"""Reads the ``[[alerts]]`` of ``kiln.toml`` and makes its channels. What they mean is `core.alert_channels`' matter."""
+"""Makes the alert channels of ``kiln.toml``. What they mean is `core.alert_channels`' matter."""
 
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 
 from kiln_pipeline.adapters.mail import Mail
+from kiln_pipeline.adapters.settings_file import load_settings
 from kiln_pipeline.adapters.webhook import Webhook
-from kiln_pipeline.core.alert_channels import MAIL, AlertChannelSettings, is_webhook, parse_alert_channels
+from kiln_pipeline.core.alert_channels import MAIL, AlertChannelSettings, is_webhook
 from kiln_pipeline.errors import Problem, RecipeError
 from kiln_pipeline.ports import AlertChannel
 
@@ -16,14 +17,7 @@ def load_alert_channels(path: Path, environment: Mapping[str, str]) -> Mapping[s
 
     Raises `RecipeError` with every problem.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return {}
-    except (OSError, UnicodeDecodeError) as error:
-        message = f"it cannot be read: {getattr(error, 'strerror', None) or error}"
-        raise RecipeError([Problem(file=str(path), field="", message=message)]) from None
-    channels = parse_alert_channels(text, path.name)
+    channels = load_settings(path).alerts
     unset = [
         Problem(file=path.name, field=f"alerts {channel.name!r}", message=f"{channel.to} holds no address of a webhook: set it")
         for channel in channels

@@ -1,4 +1,4 @@
-"""Reads ``kiln.toml`` and makes its publish targets. What the file means is `core.publish_targets`' matter."""
+"""Makes the publish targets of ``kiln.toml``. What the file means is `core.publish_targets`' matter."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -8,21 +8,14 @@ from kiln_pipeline.adapters.directory import DirectoryStore
 from kiln_pipeline.adapters.github_releases import API, GitHubReleases
 from kiln_pipeline.adapters.s3 import S3Store
 from kiln_pipeline.adapters.s3_client import parse_location
-from kiln_pipeline.core.publish_targets import PublishTarget, parse_targets
-from kiln_pipeline.errors import Problem, RecipeError
+from kiln_pipeline.adapters.settings_file import load_settings
+from kiln_pipeline.core.publish_targets import PublishTarget
 from kiln_pipeline.ports import ObjectStore, ReleasePage
 
 
 def load_targets(path: Path, environment: Mapping[str, str]) -> Mapping[str, ObjectStore | ReleasePage]:
     """Return the publish targets of ``kiln.toml`` by name; none without the file. Raises `RecipeError` with every problem."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return {}
-    except (OSError, UnicodeDecodeError) as error:
-        message = f"it cannot be read: {getattr(error, 'strerror', None) or error}"
-        raise RecipeError([Problem(file=str(path), field="", message=message)]) from None
-    return {target.name: _store(target, path, environment) for target in parse_targets(text, path.name)}
+    return {target.name: _store(target, path, environment) for target in load_settings(path).publish}
 
 
 def _store(target: PublishTarget, path: Path, environment: Mapping[str, str]) -> ObjectStore | ReleasePage:

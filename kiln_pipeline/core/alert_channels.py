@@ -1,4 +1,4 @@
-"""Whom to tell what is wrong: parses the ``[[alerts]]`` of ``kiln.toml`` strictly. Reads no file and tells nobody.
+"""Whom to tell what is wrong: reads the ``[[alerts]]`` of ``kiln.toml`` strictly. Reads no file and tells nobody.
 
 [[alerts]]
 name = "team"                                         # names its note of what it was told
@@ -13,16 +13,14 @@ smtp = "smtp://kiln@mail.example.org:587"             # smtps:// for TLS from th
 """
 
 import re
-import tomllib
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from urllib.parse import urlsplit
 
-from kiln_pipeline.core.toml_tables import TableReader
-from kiln_pipeline.errors import Problem, RecipeError
+from kiln_pipeline.core.toml_tables import TableReader, report_repeated, short_name
 
 MAIL = "mailto:"
-_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?", re.ASCII)
 _VARIABLE = re.compile(r"\$[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _ADDRESS = re.compile(r"[^\s@<>,;:\"]+@[^\s@<>,;:\"]+", re.ASCII)
 _HOUR = 60
@@ -40,30 +38,17 @@ class AlertChannelSettings:
     smtp: str = ""
 
 
-def parse_alert_channels(text: str, file: str) -> tuple[AlertChannelSettings, ...]:
-    """Parse the ``[[alerts]]`` of ``kiln.toml``; `file` names it in errors. Raises `RecipeError` with every problem found."""
-    problems: list[Problem] = []
-    try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise RecipeError([Problem(file=file, field="", message=f"it is no TOML: {error}")]) from None
-    top = TableReader(data, file=file, problems=problems)
+def read_channels(top: TableReader) -> tuple[AlertChannelSettings, ...]:
+    """Return the channels that the top of a ``kiln.toml`` names; every problem is reported to `top`'s."""
     rows = [(reader, _channel(reader)) for reader in top.tables("alerts")]
-    top.raw("publish", "list")  # `core.publish_targets`' matter
-    top.finish()
-    channels = [channel for _, channel in rows if channel is not None]
-    for reader, channel in rows:
-        if channel is not None and [other.name for other in channels].count(channel.name) > 1:
-            reader.report("name", f"{channel.name!r} is there more than once")
-    if problems:
-        raise RecipeError(problems)
-    return tuple(channels)
+    report_repeated(rows, "name")
+    return tuple(channel for _, channel in rows if channel is not None)
 
 
 def _channel(reader: TableReader) -> AlertChannelSettings | None:
     reader.require("name", "write a name for it, like team")
     reader.require("to", "write the address of a webhook, $VARIABLE that holds it, or mailto:address")
-    name, to = reader.text("name", _name), reader.text("to", _place)
+    name, to = reader.text("name", partial(short_name, what="channel")), reader.text("to", _place)
     every = reader.integer("every")
     sender, smtp = reader.text("from", _address), reader.text("smtp", _smtp)
     if every is not None and not 1 <= every <= 7 * 24 * _HOUR:
@@ -79,12 +64,6 @@ def _channel(reader: TableReader) -> AlertChannelSettings | None:
         return None
     minutes = timedelta(minutes=every if every is not None and 1 <= every <= 7 * 24 * _HOUR else _HOUR)
     return AlertChannelSettings(name=name, to=to, every=minutes, sender=sender or "", smtp=smtp or "")
-
-
-def _name(text: str) -> str:
-    if not _NAME.fullmatch(text):
-        raise ValueError(f"{text!r} is no name for a channel: lower-case letters, digits and '-', 64 at most")
-    return text
 
 
 def _place(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Where else the site is published: parses ``kiln.toml`` strictly. Reads no file and connects to nothing.
+"""Where else the site is published: reads the ``[[publish]]`` of ``kiln.toml`` strictly. Reads no file and connects to nothing.
 
 [[publish]]
 name = "wasabi"                                       # names its note of what it has; never give it to another place
@@ -14,14 +14,12 @@ endpoint = "https://github.example.org/api/v3"        # for a GitHub of one's ow
 """
 
 import re
-import tomllib
 from dataclasses import dataclass
+from functools import partial
 
-from kiln_pipeline.core.toml_tables import TableReader
-from kiln_pipeline.errors import Problem, RecipeError
+from kiln_pipeline.core.toml_tables import TableReader, report_repeated, short_name
 
 _REPOSITORY = re.compile(r"github://[A-Za-z0-9-]+/[A-Za-z0-9._-]+", re.ASCII)
-_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,32 +34,17 @@ class PublishTarget:
     region: str = ""
 
 
-def parse_targets(text: str, file: str) -> tuple[PublishTarget, ...]:
-    """Parse ``kiln.toml``; `file` names it in errors. Raises `RecipeError` with every problem found."""
-    problems: list[Problem] = []
-    try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise RecipeError([Problem(file=file, field="", message=f"it is no TOML: {error}")]) from None
-    top = TableReader(data, file=file, problems=problems)
+def read_targets(top: TableReader) -> tuple[PublishTarget, ...]:
+    """Return the targets that the top of a ``kiln.toml`` names; every problem is reported to `top`'s."""
     rows = [(reader, _target(reader)) for reader in top.tables("publish")]
-    top.raw("alerts", "list")  # `core.alert_channels`' matter
-    top.finish()
-    targets = [target for _, target in rows if target is not None]
-    for reader, target in rows:
-        for field in ("name", "to"):
-            value = getattr(target, field, None)
-            if target is not None and [getattr(other, field) for other in targets].count(value) > 1:
-                reader.report(field, f"{value!r} is there more than once")
-    if problems:
-        raise RecipeError(problems)
-    return tuple(targets)
+    report_repeated(rows, "name", "to")
+    return tuple(target for _, target in rows if target is not None)
 
 
 def _target(reader: TableReader) -> PublishTarget | None:
     reader.require("name", "write a name for it, like wasabi")
     reader.require("to", "write a folder, s3://bucket/prefix or github://owner/repository")
-    name, to = reader.text("name", _name), reader.text("to", _place)
+    name, to = reader.text("name", partial(short_name, what="target")), reader.text("to", _place)
     settings = {key: reader.text(key, str) for key in ("endpoint", "profile", "region")}
     for key, value in settings.items():
         kinds = ("s3://", "github://") if key == "endpoint" else ("s3://",)
@@ -71,12 +54,6 @@ def _target(reader: TableReader) -> PublishTarget | None:
     if name is None or to is None:
         return None
     return PublishTarget(name=name, to=to, **{key: value or "" for key, value in settings.items()})
-
-
-def _name(text: str) -> str:
-    if not _NAME.fullmatch(text):
-        raise ValueError(f"{text!r} is no name for a target: lower-case letters, digits and '-', 64 at most")
-    return text
 
 
 def _place(text: str) -> str:

@@ -13,6 +13,7 @@ from kiln_pipeline.errors import Problem
 T = TypeVar("T")
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?", re.ASCII)
 _KINDS = ((bool, "boolean"), (str, "string"), (int, "integer"), (float, "float"), (list, "list"), (dict, "table"))
 
 
@@ -25,6 +26,13 @@ def did_you_mean(word: str, known: Sequence[str]) -> str:
     """Return what to write instead of an unknown word: the nearest known one, or all of them."""
     near = difflib.get_close_matches(word, known, n=1)
     return f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}"
+
+
+def short_name(text: str, *, what: str) -> str:
+    """Return the name that a table gives itself, fit for a key of the state. Raises `ValueError`: it is none for a `what`."""
+    if not _NAME.fullmatch(text):
+        raise ValueError(f"{text!r} is no name for a {what}: lower-case letters, digits and '-', 64 at most")
+    return text
 
 
 class TableReader:
@@ -126,3 +134,13 @@ class TableReader:
 
 def _with_article(kind: str) -> str:
     return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"
+
+
+def report_repeated(rows: Sequence[tuple[TableReader, object | None]], *keys: str) -> None:
+    """Report each of `keys` whose value more than one row has; a row is a table and what was read from it, or None."""
+    read = [value for _, value in rows if value is not None]
+    for reader, own in rows:
+        for key in keys if own is not None else ():
+            value = getattr(own, key)
+            if sum(getattr(other, key) == value for other in read) > 1:
+                reader.report(key, f"{value!r} is there more than once")

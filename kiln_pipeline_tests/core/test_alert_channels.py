@@ -8,8 +8,8 @@ import pytest
 from kiln_pipeline.adapters.alerts_file import load_alert_channels
 from kiln_pipeline.adapters.mail import Mail
 from kiln_pipeline.adapters.webhook import Webhook
-from kiln_pipeline.core.alert_channels import AlertChannelSettings, parse_alert_channels
-from kiln_pipeline.core.publish_targets import parse_targets
+from kiln_pipeline.core.alert_channels import AlertChannelSettings
+from kiln_pipeline.core.instance_settings import parse_instance_settings
 from kiln_pipeline.errors import RecipeError
 
 GOOD = """
@@ -31,7 +31,8 @@ to = "../mirror"
 
 
 def test_channels_are_parsed_beside_targets() -> None:
-    assert parse_alert_channels(GOOD, "kiln.toml") == (
+    settings = parse_instance_settings(GOOD, "kiln.toml")
+    assert settings.alerts == (
         AlertChannelSettings(name="team", to="$TEAM_WEBHOOK", every=timedelta(minutes=30)),
         AlertChannelSettings(
             name="mail",
@@ -40,8 +41,8 @@ def test_channels_are_parsed_beside_targets() -> None:
             smtp="smtp://kiln@mail.example.org:587",
         ),
     )
-    assert [target.name for target in parse_targets(GOOD, "kiln.toml")] == ["disk"]
-    assert parse_alert_channels("", "kiln.toml") == ()
+    assert [target.name for target in settings.publish] == ["disk"]
+    assert parse_instance_settings("", "kiln.toml").alerts == ()
 
 
 def test_every_problem_is_told_at_once_and_no_address_is_shown() -> None:
@@ -62,7 +63,7 @@ def test_every_problem_is_told_at_once_and_no_address_is_shown() -> None:
     smtp = "mail.example.org"
     """
     with pytest.raises(RecipeError) as caught:
-        parse_alert_channels(text, "kiln.toml")
+        parse_instance_settings(text, "kiln.toml")
     assert "SECRET" not in str(caught.value)
     assert sorted(problem.field for problem in caught.value.problems) == [
         "alarms",
@@ -78,11 +79,18 @@ def test_every_problem_is_told_at_once_and_no_address_is_shown() -> None:
     ]
 
 
+def test_problems_of_both_tables_are_told_at_once() -> None:
+    """A file that is wrong in two places is mended once."""
+    with pytest.raises(RecipeError) as caught:
+        parse_instance_settings('[[publish]]\nname = "disk"\n[[alerts]]\nname = "team"\n', "kiln.toml")
+    assert [problem.field for problem in caught.value.problems] == ["publish[0].to", "alerts[0].to"]
+
+
 @pytest.mark.parametrize("address", ["x", "a@b\nBcc: c@d", "a b@c", "@b", "a@", "a@b,c@d"])
 def test_a_mail_address_holds_no_second_one(address: str) -> None:
     text = f'[[alerts]]\nname = "m"\nto = """mailto:{address}"""\nfrom = "k@example.org"\nsmtp = "smtp://mail.example.org"'
     with pytest.raises(RecipeError, match="is no mail address"):
-        parse_alert_channels(text, "kiln.toml")
+        parse_instance_settings(text, "kiln.toml")
 
 
 def test_a_variable_that_is_not_set_is_told(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ import pytest
 from kiln_pipeline.adapters.s3 import S3Store
 from kiln_pipeline.adapters.s3_client import S3Location
 from kiln_pipeline.adapters.targets_file import load_targets
-from kiln_pipeline.core.publish_targets import PublishTarget, parse_targets
+from kiln_pipeline.core.instance_settings import parse_instance_settings
+from kiln_pipeline.core.publish_targets import PublishTarget
 from kiln_pipeline.errors import RecipeError
 
 GOOD = """
@@ -25,7 +26,7 @@ to = "../mirror"
 
 
 def test_targets_are_parsed() -> None:
-    assert parse_targets(GOOD, "kiln.toml") == (
+    assert parse_instance_settings(GOOD, "kiln.toml").publish == (
         PublishTarget(
             name="wasabi",
             to="s3://bucket/prefix",
@@ -35,7 +36,7 @@ def test_targets_are_parsed() -> None:
         ),
         PublishTarget(name="disk", to="../mirror"),
     )
-    assert parse_targets("", "kiln.toml") == ()
+    assert parse_instance_settings("", "kiln.toml").publish == ()
 
 
 def test_every_problem_is_told_at_once() -> None:
@@ -52,7 +53,7 @@ def test_every_problem_is_told_at_once() -> None:
     name = "a"
     """
     with pytest.raises(RecipeError) as caught:
-        parse_targets(text, "kiln.toml")
+        parse_instance_settings(text, "kiln.toml")
     assert str(caught.value).splitlines() == [
         "kiln.toml: publish[0].name: 'Wasabi' is no name for a target: lower-case letters, digits and '-', 64 at most",
         "kiln.toml: publish[0].to: 'https://bucket' is neither a folder nor s3://bucket/prefix nor github://owner/repository",
@@ -65,7 +66,7 @@ def test_every_problem_is_told_at_once() -> None:
 def test_one_name_and_one_place_are_one_target() -> None:
     twice = '[[publish]]\nname = "a"\nto = "b"\n' * 2
     with pytest.raises(RecipeError, match="'a' is there more than once"):
-        parse_targets(twice, "kiln.toml")
+        parse_instance_settings(twice, "kiln.toml")
 
 
 def test_a_profile_wins_over_the_keys_in_the_environment(tmp_path: Path) -> None:
