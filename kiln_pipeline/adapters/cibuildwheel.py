@@ -9,12 +9,9 @@ import platform
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from contextlib import contextmanager, nullcontext
 from functools import cached_property
 from pathlib import Path
-
-from packaging.utils import canonicalize_name
 
 from kiln_pipeline.adapters import load_check, repair_notes
 from kiln_pipeline.adapters.build_tags import add_build_tag
@@ -30,7 +27,10 @@ from kiln_pipeline.adapters.cibuildwheel_config import (
     wants_network,
 )
 from kiln_pipeline.adapters.cibuildwheel_image import stated_image, variable
+from kiln_pipeline.adapters.cibuildwheel_log import materials_in
+from kiln_pipeline.adapters.cibuildwheel_pins import own_pins, package_of, pins_of_test_step
 from kiln_pipeline.adapters.compiler_cache import CacheUse, CompilerCache
+from kiln_pipeline.adapters.container_engine import ContainerEngine
 from kiln_pipeline.adapters.container_images import Image, pinned_image, resolve
 from kiln_pipeline.adapters.container_limits import create_arguments, enforced_in, limit_command
 from kiln_pipeline.adapters.container_programs import place
@@ -39,16 +39,13 @@ from kiln_pipeline.adapters.index_bounds import (
     INDEX,
     container_command,
     free_port,
-    given_out,
     policy_of,
-    requirement,
     serving,
     through_a_socket,
     without_proxy,
 )
 from kiln_pipeline.adapters.patches import PatchRefused, apply_patches, patch_refused
 from kiln_pipeline.adapters.processes import Children, ProcessStopped, capture, passed_through, run_logged
-from kiln_pipeline.adapters.running_builds import RunningBuilds
 from kiln_pipeline.adapters.sdist_archive import BadSdist, bad_sdist, claims_in, unpack_sdist
 from kiln_pipeline.adapters.source_mends import compiler_flags, header_material, mend_source, mends_source
 from kiln_pipeline.adapters.tool_environments import ToolEnvironments
@@ -68,14 +65,6 @@ HOST_SETTINGS = re.compile(
 )
 """The settings of a host that reach cibuildwheel: which engine, which images, where they are kept. Options come from recipes."""
 
-_TOKEN = re.compile(r"\bkiln\.build[:=]([0-9a-f]{16})\b")  # podman writes a map, docker a list
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-_PYTHON = re.compile(r"^Python (\d+\.\d+\.\d+\S*)", re.MULTILINE)
-_STEP = re.compile(r"^(?:\S* )?Building wheel\.\.\.(.*?)(?:^(?:\S* )?Repairing wheel\.\.\.|\Z)", re.MULTILINE | re.DOTALL)
-_INSTALLED = re.compile(r"Successfully installed ((?:[\w.-]+-\d\S*\s+)+)")  # pip; `build` breaks its lines at 80 columns
-_FROZEN = re.compile(r"^\* Installed build dependency versions:\n((?:  - \S+\n)+)", re.MULTILINE)  # build 1.4 and later
-_TESTING = frozenset({"virtualenv", "distlib", "filelock", "platformdirs", "python-discovery"})
-
 
 _Index = tuple[str, list[str], list[str]]
 
@@ -93,7 +82,8 @@ class CibuildwheelBuilder:
         self._cache = CompilerCache(tools_folder / "compiler-cache", endpoint=endpoint)
         self._images: dict[str, Image] = {}
         self._endpoint = endpoint
-        self._builds = RunningBuilds(tools_folder / "running")
+        stated = self._settings.get("CIBW_CONTAINER_ENGINE", "")
+        self._engine = ContainerEngine(stated, environment=self._host, running=tools_folder / "running")
         self._version = ""  # of cibuildwheel, in a replay; else the newest that builds the identifier
 
     def replaying(self, identifier: BuildIdentifier, materials: Sequence[Material], folder: Path) -> "CibuildwheelBuilder":
@@ -102,7 +92,7 @@ class CibuildwheelBuilder:
         settings = dict(self._settings)
         if identifier.platform.family != "macosx":
             name, sha256 = recorded_image(materials, subject=str(identifier))
-            settings[variable(identifier)] = pinned_image(self._engine, name, sha256, environment=self._host)
+            settings[variable(identifier)] = pinned_image(self._engine.name, name, sha256, environment=self._host)
         replay = CibuildwheelBuilder(folder, endpoint=self._endpoint, environment=settings)
         replay._version = pin.partition("==")[2]
         replay._tools.recorded(pin.replace("==", "-"), (pin,))
@@ -112,23 +102,6 @@ class CibuildwheelBuilder:
     def _host(self) -> dict[str, str]:
         return {**passed_through(os.environ), **self._settings}
 
-    @cached_property
-    def _engine(self) -> str:
-        """The container engine that answers, or an empty string."""
-        stated = self._settings.get("CIBW_CONTAINER_ENGINE", "").split(";")[0].strip()
-        candidates = (stated,) if stated else ("docker", "podman")
-        return next((name for name in candidates if capture([name, "info"], environment=self._host) is not None), "")
-
-    @cached_property
-    def _controllers(self) -> frozenset[str]:
-        """The control groups that the engine says it has; podman lists them, docker has a flag for each."""
-        podman = capture([self._engine, "info", "--format", "{{.Host.CgroupControllers}}"], environment=self._host)
-        if podman is not None:
-            return frozenset(podman.strip("[] \n").split())
-        question = "{{.MemoryLimit}} {{.PidsLimit}} {{.CPUCfsQuota}}"
-        docker = (capture([self._engine, "info", "--format", question], environment=self._host) or "").split()
-        return frozenset(name for name, has in zip(("memory", "pids", "cpu"), docker, strict=False) if has == "true")
-
     def refuses(self, identifier: BuildIdentifier) -> str:
         """Return why this host cannot build `identifier`; the container engine is asked once and remembered."""
         if cibuildwheel_version(identifier) is None:
@@ -137,7 +110,7 @@ class CibuildwheelBuilder:
             return "" if sys.platform == "darwin" else f"{identifier.platform} wheels can only be built on a Mac"
         if sys.platform != "linux":
             return f"{identifier.platform} wheels are built on Linux hosts"
-        if not self._engine:
+        if not self._engine.name:
             return "no container engine answers on this host: install podman or docker, and see that `podman info` works"
         machine = identifier.platform.machine
         if machine != platform.machine() and not Path("/proc/sys/fs/binfmt_misc", f"qemu-{machine}").exists():
@@ -285,14 +258,14 @@ class CibuildwheelBuilder:
         """Return the image that the build runs in, by digest; None on a Mac. The engine is asked once for each reference."""
         if plan.identifier.platform.family == "macosx":
             return None
-        reference = stated_image(plan, self._settings, _package_of(python) / "resources")
+        reference = stated_image(plan, self._settings, package_of(python) / "resources")
         if reference not in self._images:
-            self._images[reference] = resolve(reference, plan.identifier, engine=self._engine, environment=self._host)
+            self._images[reference] = resolve(reference, plan.identifier, engine=self._engine.name, environment=self._host)
         return self._images[reference]
 
     def _compiler_cache(self, plan: BuildPlan, image: Image, log: Path) -> CacheUse:
         try:
-            return self._cache.use(plan, image, engine=self._engine, environment=self._host)
+            return self._cache.use(plan, image, engine=self._engine.name, environment=self._host)
         except BuildError as error:  # a build without it is only slower
             with log.open("a", encoding="utf-8") as lines:
                 lines.write(f"kiln: no compiler cache: {error}\n")
@@ -333,15 +306,15 @@ class CibuildwheelBuilder:
         environment["SOURCE_DATE_EPOCH"] = str(plan.source_date_epoch)
         environment["NO_COLOR"] = "1"
         limits, sealed = plan.settings.limits, "--network=none" in create
-        with self._labelled(plan) as labels:
+        with nullcontext([]) if image is None else self._engine.labelled() as labels:
             if labels:
                 create = [
                     *(f"--label={label}" for label in labels),
-                    *create_arguments(limits, controllers=self._controllers),
+                    *create_arguments(limits, controllers=self._engine.controllers),
                     *create,
                 ]
                 stated = self._settings.get("CIBW_CONTAINER_ENGINE", "")
-                environment["CIBW_CONTAINER_ENGINE"] = engine_setting(stated, self._engine, create=create)
+                environment["CIBW_CONTAINER_ENGINE"] = engine_setting(stated, self._engine.name, create=create)
             if image is not None:
                 environment[variable(plan.identifier)] = image.pinned
             try:
@@ -357,69 +330,6 @@ class CibuildwheelBuilder:
             except ProcessStopped:
                 return classify(_read(log), sealed=sealed)
         return classify(_read(log), sealed=sealed) if status else None
-
-    @contextmanager
-    def _labelled(self, plan: BuildPlan) -> Iterator[list[str]]:
-        """Yield the labels of a build's container, none on a Mac; whatever container has the first is removed in the end."""
-        if plan.identifier.platform.family == "macosx":
-            yield []
-            return
-        self._without_leftovers()
-        with self._builds.running() as token:
-            try:
-                yield [f"kiln.build={token}", f"kiln.home={self._builds.home}"]
-            finally:
-                self._remove_containers(token)
-
-    def _without_leftovers(self) -> None:
-        """Remove the containers of builds whose kiln was killed: they would run to their end, for nobody."""
-        home = f"label=kiln.home={self._builds.home}"
-        command = [self._engine, "ps", "--all", "--filter", home, "--format", "{{.Labels}}"]
-        for token in self._builds.dead(set(_TOKEN.findall(capture(command, environment=self._host) or ""))):
-            self._remove_containers(token)
-
-    def _remove_containers(self, token: str) -> None:
-        label = f"label=kiln.build={token}"
-        listed = capture([self._engine, "ps", "--all", "--quiet", "--filter", label], environment=self._host)
-        if listed and listed.split():
-            capture([self._engine, "rm", "--force", "--volumes", *listed.split()], environment=self._host)
-
-
-def materials_in(log: str) -> tuple[Material, ...]:
-    """Return the interpreter and what was installed from the index that cibuildwheel's log names, sorted by name within a kind.
-
-    Build requirements are what the build step installed; the rest (Cython that generates sources, the tests' requirements) are
-    tools. Each has the sha256 of its file where kiln's view of the index gave it out.
-    """
-    log = _COLOUR.sub("", log)
-    python = [Material(name=f"cpython=={match[1]}", kind="interpreter") for match in _PYTHON.finditer(log)][:1]
-    step = _STEP.search(log)
-    text = step[1] if step else ""
-    installed = {word.rpartition("-")[::2] for match in _INSTALLED.finditer(text) for word in match[1].split()}
-    frozen = {line.strip("- ").partition("==")[::2] for match in _FROZEN.finditer(text) for line in match[1].splitlines()}
-    pins = {f"{canonicalize_name(name)}=={version}" for name, version in installed | frozen}
-    given = given_out(log)
-    needed = {pair for pair in given if pair[0] in pins} | set(given_out(text))
-    unseen = {(pin, "") for pin in pins} - {(pin, "") for pin, _ in needed}
-    tools = [replace(requirement(*pair), kind="tool") for pair in given if pair not in needed]
-    return (*python, *(requirement(*pair) for pair in sorted(needed | unseen)), *tools)
-
-
-def _package_of(python: Path) -> Path:
-    """Return the folder of the cibuildwheel that is installed in the environment of `python`."""
-    return next(python.parent.parent.glob("lib/python*/site-packages/cibuildwheel"))
-
-
-def own_pins(python: Path) -> tuple[str, ...]:
-    """Return the pins of the tools that the cibuildwheel in the environment of `python` installs beside a build, sorted."""
-    files = sorted((_package_of(python) / "resources").glob("constraints*.txt"))
-    lines = (line.partition(";")[0].strip() for file in files for line in file.read_text().splitlines())
-    return tuple(sorted({line for line in lines if re.fullmatch(r"[a-z0-9-]+==[\w.]+", line)}))
-
-
-def pins_of_test_step(python: Path) -> tuple[str, ...]:
-    """Return those of `own_pins` that the test step needs: virtualenv and what it needs, none of them a build requirement."""
-    return tuple(pin for pin in own_pins(python) if pin.partition("==")[0] in _TESTING)
 
 
 def _read(log: Path) -> str:

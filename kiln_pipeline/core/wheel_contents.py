@@ -1,7 +1,7 @@
-"""What a wheel really contains, read from its bytes and checked against the binary distribution format and a build plan.
+"""What a wheel really contains, read from its bytes and checked against the binary distribution format.
 
-Takes bytes and nothing else: no file, no installation. Legal order: `read_wheel`, then `check_wheel`. A wheel that passes
-both can be published; everything else raises `VerificationError` with every problem found, not the first.
+Takes bytes and nothing else: no file, no installation. Legal order: `read_wheel`, then `core.wheel_checks.check_wheel`. A wheel
+that passes both can be published; everything else raises `VerificationError` with every problem found, not the first.
 """
 
 import base64
@@ -12,7 +12,7 @@ import lzma
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from email.message import Message
 from email.parser import BytesParser
@@ -21,9 +21,6 @@ from packaging.tags import Tag, parse_tag
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
 
-from kiln_pipeline.core.build_plan import BuildPlan
-from kiln_pipeline.core.sdist_claims import SdistClaims, claim_problems
-from kiln_pipeline.core.wheel_tags import floor_problems, tag_problems
 from kiln_pipeline.errors import VerificationError
 
 MAX_WHEEL_SIZE = 2 * 1024**3
@@ -32,14 +29,7 @@ MAX_UNPACKED_SIZE = 8 * 1024**3
 """Bytes of all members together: the bound against zip bombs, checked before anything is unpacked."""
 MAX_MEMBERS = 200_000
 
-LOST_EXTENSION = "lost extension: "
-"""How the reason of a `VerificationError` starts when the build succeeded but an expected extension module is not there."""
-BAD_BINARY = "bad binary: "
-"""How it starts when the binaries are not for the systems that the wheel is for."""
-
 _EXTENSION = re.compile(r"^(?P<name>[^.]+)(?:\.(?:cpython|cp|pypy|graalpy)[\w.-]*|\.abi3t?)?\.(?:so|pyd)$")
-_DECLARED = re.compile(r"^(?:.* )?building '(?P<name>[\w.]+)' extension$", re.MULTILINE)
-_OPTIONAL_FAILED = re.compile(r"building extension [\"'](?P<name>[\w.]+)[\"'] failed")
 _BUNDLED = re.compile(r"(?:^|/)[^/]*(?:\.libs|\.dylibs|\.dist-info|\.data/(?:data|headers|scripts))/")
 _DATA = re.compile(r"^[^/]+\.data/(?:purelib|platlib)/")
 _SIGNATURES = ("RECORD.jws", "RECORD.p7s")
@@ -94,21 +84,21 @@ def read_wheel(filename: str, data: bytes) -> WheelFacts:
         raise VerificationError(subject=filename, reason=f"it has {len(data)} bytes, more than {MAX_WHEEL_SIZE}")
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            _raise(filename, layout_problems(archive))
+            refuse(filename, layout_problems(archive))
             info = _dist_info(filename, archive, str(project), version)
-            _raise(filename, _record_problems(archive, f"{info}/RECORD"))
+            refuse(filename, _record_problems(archive, f"{info}/RECORD"))
             metadata = archive.read(f"{info}/METADATA")
-            wheel = _headers(archive.read(f"{info}/WHEEL"))
+            wheel = headers(archive.read(f"{info}/WHEEL"))
             names = archive.namelist()
     except UNREADABLE as error:
         raise VerificationError(subject=filename, reason=f"it is no valid zip file: {error}") from error
-    core = _headers(metadata)
+    core = headers(metadata)
     build_text = f"{build[0]}{build[1]}" if build else ""
     problems = [
         *_metadata_problems(core, str(project), version),
         *_wheel_file_problems(wheel, tags, build_text),
     ]
-    _raise(filename, problems)
+    refuse(filename, problems)
     return WheelFacts(
         filename=filename,
         sha256=hashlib.sha256(data).hexdigest(),
@@ -139,77 +129,6 @@ def extension_names(members: list[str]) -> tuple[str, ...]:
         if match is not None and not _BUNDLED.search(_DATA.sub("", member)):
             names.add(".".join([*(part for part in folder.split("/") if part), match["name"]]))
     return tuple(sorted(names))
-
-
-def check_wheel(facts: WheelFacts, plan: BuildPlan) -> None:
-    """Check that a wheel is what a plan asked for.
-
-    Raises `VerificationError`. Its reason starts with `LOST_EXTENSION` when the wheel is sound but lacks an extension module
-    that the plan expects: setuptools' optional extensions end so, with exit status 0; with `BAD_BINARY` when it needs a newer
-    system than the plan's floor.
-    """
-    problems: list[str] = []
-    if facts.project != plan.release.project:
-        problems.append(f"it is project {facts.project}, not {plan.release.project}")
-    if Version(facts.version) != Version(plan.release.version):
-        problems.append(f"it has version {facts.version}, not {plan.release.version}")
-    _raise(facts.filename, problems)
-    _check_extensions(facts, plan)
-    _raise(facts.filename, tag_problems(facts.tags, plan))
-    newer = "; ".join(floor_problems(facts.tags, plan))
-    if newer:
-        raise VerificationError(subject=facts.filename, reason=BAD_BINARY + newer)
-
-
-def check_declared(facts: WheelFacts, plan: BuildPlan, log: str) -> None:
-    """Check that a wheel has every extension module that its build said it was building (setuptools; distutils likewise).
-
-    An optional one that does not compile is left out with exit status 0. A recipe that lists the extensions is taken at its word.
-    Raises `VerificationError` that starts with `LOST_EXTENSION`.
-    """
-    if plan.settings.extensions:
-        return
-    failed = {match["name"] for match in _OPTIONAL_FAILED.finditer(log)}
-    tops = {name.partition(".")[0] for name in facts.extensions}
-    declared = {match["name"] for match in _DECLARED.finditer(log) if match["name"].partition(".")[0] in tops}
-    lost = [name for name in sorted(failed | declared) if not any(f".{found}".endswith(f".{name}") for found in facts.extensions)]
-    if lost:
-        reason = f"{LOST_EXTENSION}the build began {', '.join(lost)}, which the wheel does not have"
-        hint = "list in the recipe's extensions those that the wheel must have, if it can do without the others"
-        raise VerificationError(subject=facts.filename, reason=reason, hint=hint)
-
-
-def check_claims(facts: WheelFacts, data: bytes, claims: SdistClaims) -> None:
-    """Check that a wheel, `data`, says what its sdist says, and brings the licences along. Raises `VerificationError`."""
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        names = archive.namelist()
-        wheel = _headers(archive.read(next(name for name in names if name.endswith(".dist-info/WHEEL") and name.count("/") == 1)))
-    _raise(facts.filename, claim_problems(claims, _headers(facts.metadata), wheel, names))
-
-
-def _check_extensions(facts: WheelFacts, plan: BuildPlan) -> None:
-    wanted = [name for name in plan.settings.extensions if name not in facts.extensions]
-    pure_platform = all(tag.endswith("-any") for tag in facts.tags)
-    if wanted:
-        reason = f"{', '.join(wanted)} not in the wheel"
-    elif plan.expects_extension and not facts.extensions:
-        reason = "the wheel has no extension module at all"
-    elif not pure_platform and not facts.extensions:
-        reason = "the wheel is tagged for a platform and has no extension module"
-    else:
-        return
-    raise VerificationError(
-        subject=facts.filename, reason=LOST_EXTENSION + reason, hint=_lost_hint(plan.settings.system_packages)
-    )
-
-
-def _lost_hint(system_packages: Mapping[str, tuple[str, ...]]) -> str:
-    packages = "; ".join(f"{manager}: {' '.join(names)}" for manager, names in sorted(system_packages.items()))
-    if packages:
-        return f"the recipe's system packages ({packages}) are installed where a container engine builds, and not without one"
-    return (
-        "the build fell back to pure Python: read its log for the compiler's first error, and add what is missing to the recipe"
-    )
 
 
 def layout_problems(archive: zipfile.ZipFile) -> Iterator[str]:
@@ -249,7 +168,7 @@ def _dist_info(filename: str, archive: zipfile.ZipFile, project: str, version: V
     problems += [
         f"{folders[0]}/{file} is missing" for file in ("METADATA", "WHEEL", "RECORD") if f"{folders[0]}/{file}" not in names
     ]
-    _raise(filename, problems)
+    refuse(filename, problems)
     return folders[0]
 
 
@@ -313,11 +232,13 @@ def _wheel_file_problems(wheel: Message, tags: frozenset[Tag], build: str) -> It
         yield f"WHEEL has the build tag {wheel.get('Build', '')!r}, not {build!r}"
 
 
-def _headers(data: bytes) -> Message:
+def headers(data: bytes) -> Message:
+    """Return the headers of METADATA or WHEEL (core metadata: the format of e-mail)."""
     return BytesParser().parsebytes(data, headersonly=True)
 
 
-def _raise(filename: str, problems: Iterator[str] | list[str]) -> None:
+def refuse(filename: str, problems: Iterator[str] | list[str]) -> None:
+    """Raise `VerificationError` when there are any problems."""
     found = list(problems)
     if found:
         raise VerificationError(subject=filename, reason="; ".join(found))

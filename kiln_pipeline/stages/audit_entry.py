@@ -24,8 +24,9 @@ from kiln_pipeline.core.provenance.wheel_bundle import (
     verify_rebuild,
 )
 from kiln_pipeline.core.rebuilds import Rebuild
+from kiln_pipeline.core.wheel_checks import check_wheel
 from kiln_pipeline.core.wheel_comparison import compare_wheels
-from kiln_pipeline.core.wheel_contents import WheelFacts, check_wheel, read_wheel
+from kiln_pipeline.core.wheel_contents import WheelFacts, read_wheel
 from kiln_pipeline.errors import ObjectNotFound, VerificationError
 from kiln_pipeline.ports import ObjectStore
 from kiln_pipeline.stages.audit_site import Difference

@@ -22,15 +22,8 @@ from kiln_pipeline.core.provenance.attempt_bundle import ATTESTATION
 from kiln_pipeline.core.provenance.dsse import sign_envelope
 from kiln_pipeline.core.provenance.statement import LOG_NAME, build_statement, read_statement
 from kiln_pipeline.core.strategies import Strategy
-from kiln_pipeline.core.wheel_contents import (
-    BAD_BINARY,
-    LOST_EXTENSION,
-    WheelFacts,
-    check_claims,
-    check_declared,
-    check_wheel,
-    read_wheel,
-)
+from kiln_pipeline.core.wheel_checks import BAD_BINARY, LOST_EXTENSION, check_claims, check_declared, check_wheel
+from kiln_pipeline.core.wheel_contents import WheelFacts, read_wheel
 from kiln_pipeline.errors import VerificationError
 from kiln_pipeline.ports import ObjectStore, Progress, Signer, UpstreamIndex, WheelBuilder
 from kiln_pipeline.stages.build_folders import build_folder

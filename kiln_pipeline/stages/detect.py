@@ -8,13 +8,10 @@ The rules of missing wheels are `core.missing_wheels`' matter, the tables' form 
 # pyarrow ships no annotations: what comes out of it is unknown to the checker, and known to the tests.
 # pyright: reportMissingTypeStubs=false, reportAttributeAccessIssue=false, reportUnknownMemberType=false
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownParameterType=false
-from collections import deque
-from collections.abc import Callable, Collection, Generator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Collection, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from itertools import islice
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -27,6 +24,7 @@ from kiln_pipeline.core.recipes import Recipe
 from kiln_pipeline.core.release_metadata import ProjectState
 from kiln_pipeline.errors import ObjectNotFound, ProjectNotFound, UpstreamError
 from kiln_pipeline.ports import FetchedPage, ObjectStore, Progress, UpstreamIndex
+from kiln_pipeline.stages.ask_upstream import NoAnswer, answers
 from kiln_pipeline.stages.requirements import load_requirements
 from kiln_pipeline.stages.site_status import note_counts
 from kiln_pipeline.stages.tables import load_rows, load_table, table_bytes
@@ -35,19 +33,11 @@ METADATA = "release_metadata.parquet"
 PROJECTS = "projects.parquet"
 MISSING = "missing_wheels.parquet"
 
-_OUTAGE = 48
-"""So many failures in a row that may pass by themselves are one: upstream is down, and the rest is not asked."""
 _BATCH = 200_000
 """Files held as Python objects before they go into the table."""
 
 _DELETED = "deleted upstream?"
 _DELETED_AFTER = timedelta(days=1)
-
-_WINDOW = 8
-"""Requests handed out ahead, per worker."""
-
-_Answer = FetchedPage | UpstreamError | None
-"""A page that changed, the reason why there is none, or None for one that did not change."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,7 +80,7 @@ def refresh(
     progress.step(f"asking upstream for {len(asked):,} projects")
     broken: dict[str, str] = {}
     changed = well = 0
-    for project, answer in _answers(asked, tables.validators(), upstream, workers):
+    for project, answer in answers(asked, tables.validators(), upstream, workers):
         if isinstance(answer, FetchedPage):
             changed += tables.put(answer)
         elif isinstance(answer, UpstreamError):
@@ -149,13 +139,13 @@ def look_for_changes(
     tables = _Tables(state)
     changed: list[str] = []
     last, number, failures = "", 0, 0
-    with closing(_answers(asked, tables.validators(), upstream, workers, patience=patience)) as answers:
-        for number, (project, answer) in enumerate(answers, 1):
+    with closing(answers(asked, tables.validators(), upstream, workers, patience=patience)) as found:
+        for number, (project, answer) in enumerate(found, 1):
             last = project
             if isinstance(answer, FetchedPage) and tables.put(answer):
                 changed.append(project)
             failures = failures + 1 if isinstance(answer, UpstreamError) and answer.retriable else 0
-            silent = isinstance(answer, _NoAnswer)
+            silent = isinstance(answer, NoAnswer)
             if isinstance(answer, UpstreamError) and failures and (silent or failures >= min(workers, len(asked))):
                 return Look(changed=tuple(changed), asked=number, last=after, outage=str(answer))
             if not keep_going():
@@ -271,60 +261,3 @@ class _Tables:
         self.files = release_metadata.replace_projects(self.files, self._pages)
         self._pages.clear()
         self._held = 0
-
-
-def _answers(
-    projects: Sequence[str],
-    validators: Mapping[str, str],
-    upstream: UpstreamIndex,
-    workers: int,
-    *,
-    patience: float | None = None,
-) -> Generator[tuple[str, _Answer]]:
-    """Yield each project with its answer, in order, `workers` requests at a time and no more pages held than a window's.
-
-    Nobody waits more than `patience` seconds for one of them; None: as long as the adapter does.
-    """
-
-    def ask(project: str) -> _Answer:
-        try:
-            return upstream.project_page(project, validator=validators.get(project, ""))
-        except UpstreamError as error:
-            return error
-
-    executor = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="upstream")
-    window: deque[tuple[str, Future[_Answer]]] = deque()
-    rest = iter(projects)
-    failures = 0
-    try:
-        while failures < _OUTAGE:
-            window.extend((project, executor.submit(ask, project)) for project in islice(rest, _WINDOW * workers - len(window)))
-            if not window:
-                return
-            project, future = window.popleft()
-            answer = _result(project, future, patience)
-            failures = failures + 1 if isinstance(answer, UpstreamError) and answer.retriable else 0
-            yield project, answer
-        for project, future in window:
-            yield project, _not_asked(project) if future.cancel() else future.result()
-        for project in rest:
-            yield project, _not_asked(project)
-    finally:
-        executor.shutdown(wait=False, cancel_futures=True)
-
-
-def _result(project: str, future: Future[_Answer], patience: float | None) -> _Answer:
-    try:
-        return future.result(timeout=patience)
-    except TimeoutError:
-        reason = f"upstream did not answer within {patience:g} s"
-        return _NoAnswer(subject=f"project {project}", reason=reason, hint="try again later", retriable=True)
-
-
-class _NoAnswer(UpstreamError):
-    """Upstream took the connection and said nothing for as long as anybody waits."""
-
-
-def _not_asked(project: str) -> UpstreamError:
-    reason = f"not asked, since upstream failed {_OUTAGE} times in a row"
-    return UpstreamError(subject=f"project {project}", reason=reason, hint="try again later", retriable=True)

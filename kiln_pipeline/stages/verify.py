@@ -19,7 +19,8 @@ from kiln_pipeline.core.provenance.page_statement import read_page_statement
 from kiln_pipeline.core.provenance.statement import Statement, claim_of
 from kiln_pipeline.core.provenance.wheel_bundle import VerifiedBundle, WheelBundle, parse_bundle, verify_bundle
 from kiln_pipeline.core.strict_json import Table, format_time, parse
-from kiln_pipeline.core.wheel_contents import WheelFacts, check_wheel, read_wheel
+from kiln_pipeline.core.wheel_checks import check_wheel
+from kiln_pipeline.core.wheel_contents import WheelFacts, read_wheel
 from kiln_pipeline.errors import ObjectNotFound, VerificationError
 from kiln_pipeline.ports import ObjectStore
 from kiln_pipeline.stages.verify_rebuilds import tell_rebuilds

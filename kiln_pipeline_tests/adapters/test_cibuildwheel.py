@@ -14,14 +14,17 @@ from pathlib import Path
 import pytest
 from pypi_simple import PYPI_SIMPLE_ENDPOINT
 
-from kiln_pipeline.adapters.cibuildwheel import CibuildwheelBuilder, materials_in, pins_of_test_step
+from kiln_pipeline.adapters.cibuildwheel import CibuildwheelBuilder
+from kiln_pipeline.adapters.cibuildwheel_log import materials_in
+from kiln_pipeline.adapters.cibuildwheel_pins import pins_of_test_step
 from kiln_pipeline.core.build_plan import BuildPlan, BuildResult, Material
 from kiln_pipeline.core.ladder import ladder_of
 from kiln_pipeline.core.limits import EACH, TOGETHER, Limits
 from kiln_pipeline.core.platforms import BuildIdentifier
 from kiln_pipeline.core.recipes import BuildSettings
 from kiln_pipeline.core.strategies import Rung
-from kiln_pipeline.core.wheel_contents import check_wheel, read_wheel
+from kiln_pipeline.core.wheel_checks import check_wheel
+from kiln_pipeline.core.wheel_contents import read_wheel
 from kiln_pipeline.errors import BuildError
 from kiln_pipeline_tests.builds import FASTRLOCK, MARKUPSAFE, PYYAML, SDISTS, plan_of
 
@@ -279,7 +282,7 @@ def test_an_arm64_wheel_under_emulation(tmp_path: Path, tools_folder: Path, cont
     refusal = made.refuses(plan.identifier)
     if refusal:
         pytest.skip(refusal)
-    engine, image = made._engine, container_environment.get("CIBW_MANYLINUX_AARCH64_IMAGE", "")
+    engine, image = made._engine.name, container_environment.get("CIBW_MANYLINUX_AARCH64_IMAGE", "")
     known = subprocess.run(
         [engine, "image", "inspect", image], check=False, capture_output=True, env={**os.environ, **container_environment}
     )

@@ -21,7 +21,8 @@ from kiln_pipeline.core.build_plan import BuildPlan, BuildResult
 from kiln_pipeline.core.limits import Limits
 from kiln_pipeline.core.platforms import BuildIdentifier, PythonTag
 from kiln_pipeline.core.recipes import BuildSettings
-from kiln_pipeline.core.wheel_contents import check_wheel, read_wheel
+from kiln_pipeline.core.wheel_checks import check_wheel
+from kiln_pipeline.core.wheel_contents import read_wheel
 from kiln_pipeline.errors import BuildError, VerificationError
 from kiln_pipeline_tests.adapters.test_sdist_archive import tar_of
 from kiln_pipeline_tests.builds import MARKUPSAFE, PYYAML, SDISTS, plan_for_file, plan_of

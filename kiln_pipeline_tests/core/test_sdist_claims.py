@@ -8,7 +8,8 @@ import pytest
 
 from kiln_pipeline.adapters.sdist_archive import claims_in, unpack_sdist
 from kiln_pipeline.core.sdist_claims import SdistClaims, claim_problems, claims_of
-from kiln_pipeline.core.wheel_contents import check_claims, read_wheel
+from kiln_pipeline.core.wheel_checks import check_claims
+from kiln_pipeline.core.wheel_contents import read_wheel
 from kiln_pipeline.errors import VerificationError
 from kiln_pipeline_tests.builds import FASTRLOCK, MARKUPSAFE, PYYAML, SDISTS, plan_of
 from kiln_pipeline_tests.fakes import make_wheel

@@ -11,7 +11,8 @@ import pytest
 from kiln_pipeline.core import wheel_contents
 from kiln_pipeline.core.platforms import Floors
 from kiln_pipeline.core.recipes import BuildSettings
-from kiln_pipeline.core.wheel_contents import WheelFacts, check_declared, check_wheel, extension_names, read_wheel
+from kiln_pipeline.core.wheel_checks import check_declared, check_wheel
+from kiln_pipeline.core.wheel_contents import WheelFacts, extension_names, read_wheel
 from kiln_pipeline.errors import VerificationError
 from kiln_pipeline_tests.builds import MARKUPSAFE, PYYAML, plan_of
 from kiln_pipeline_tests.fakes import make_wheel

@@ -13,7 +13,8 @@ from kiln_pipeline.core.hosts import Host, admitted
 from kiln_pipeline.core.provenance.completeness import gaps
 from kiln_pipeline.core.provenance.dsse import key_id, open_envelope, unverified_payload
 from kiln_pipeline.core.provenance.statement import Statement, WheelClaim, claim_of, parse_statement
-from kiln_pipeline.core.wheel_contents import WheelFacts, check_wheel, read_wheel
+from kiln_pipeline.core.wheel_checks import check_wheel
+from kiln_pipeline.core.wheel_contents import WheelFacts, read_wheel
 from kiln_pipeline.errors import VerificationError
 
 ATTESTATION = "attestation.json"
