@@ -11,7 +11,7 @@ from kiln_pipeline.core.hosts_table import unserved
 from kiln_pipeline.core.retries import minute
 from kiln_pipeline.defs.presentation import FAILURE_CLASS
 from kiln_pipeline.defs.sensors import waiting_bundles
-from kiln_pipeline.defs.ticks import failure_of_tick
+from kiln_pipeline.defs.ticks import WAITING, failure_of_tick, sensor_status
 from kiln_pipeline.errors import KilnError
 from kiln_pipeline.stages.alert import alert, remember
 from kiln_pipeline.stages.watch_hosts import load_queues_table
@@ -21,14 +21,9 @@ QUEUED_LONG = timedelta(hours=6)
 INBOX_LONG = timedelta(hours=1)
 NO_HOST = timedelta(minutes=10)
 FAILING_LONG = timedelta(minutes=5)
-_WAITING = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING]
 _AT_MOST = 100
 _PLANNED = 5
 """Evaluations of one check that are looked at, the newest first."""
-
-
-def _status(automation: bool) -> dg.DefaultSensorStatus:
-    return dg.DefaultSensorStatus.RUNNING if automation else dg.DefaultSensorStatus.STOPPED
 
 
 def failed_runs(automation: bool) -> dg.SensorDefinition:
@@ -37,7 +32,7 @@ def failed_runs(automation: bool) -> dg.SensorDefinition:
     @dg.run_failure_sensor(
         name="failed_runs",
         minimum_interval_seconds=30,
-        default_status=_status(automation),
+        default_status=sensor_status(automation),
         description="Note every failed run, builds by their failure class, for the sensor `alerts` to tell.",
     )
     def failed_runs(context: dg.RunFailureSensorContext, kiln: dg.ResourceParam[Workspace]) -> dg.SkipReason | None:
@@ -79,7 +74,7 @@ def alerts(automation: bool) -> dg.SensorDefinition:
     @dg.sensor(
         name="alerts",
         minimum_interval_seconds=60,
-        default_status=_status(automation),
+        default_status=sensor_status(automation),
         description="Tell the [[alerts]] of kiln.toml of failed runs by failure class, checks that fail, sensors that fail, runs "
         "and bundles that wait long, platforms without a host: each at most once an hour (`every`), and once when it is over.",
     )
@@ -103,7 +98,7 @@ def alerts(automation: bool) -> dg.SensorDefinition:
 
 def _waiting(kiln: Workspace, instance: dg.DagsterInstance) -> Iterator[Signal]:
     long_ago = kiln.clock() - QUEUED_LONG
-    queued = dg.RunsFilter(statuses=_WAITING, created_before=long_ago)
+    queued = dg.RunsFilter(statuses=WAITING, created_before=long_ago)
     for record in instance.get_run_records(queued, limit=_AT_MOST, ascending=True):
         run = record.dagster_run
         what = run.tags.get("dagster/partition") or run.job_name.strip("_")

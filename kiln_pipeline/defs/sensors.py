@@ -20,7 +20,7 @@ from kiln_pipeline.defs.assets.wheels import wheels
 from kiln_pipeline.defs.build_platforms import builds_under_way, built_here
 from kiln_pipeline.defs.partitions import partition_key
 from kiln_pipeline.defs.presentation import data_version
-from kiln_pipeline.defs.ticks import WHY, ask_for, tick, under_way
+from kiln_pipeline.defs.ticks import WHY, ask_for, sensor_status, tick, under_way
 from kiln_pipeline.stages import detect
 from kiln_pipeline.stages.mirror import COPIES
 from kiln_pipeline.workspace import Workspace
@@ -32,17 +32,13 @@ LOOK_SECONDS = 30.0
 """How long one tick asks upstream: Dagster gives a tick a minute."""
 
 
-def _status(automation: bool) -> dg.DefaultSensorStatus:
-    return dg.DefaultSensorStatus.RUNNING if automation else dg.DefaultSensorStatus.STOPPED
-
-
 def new_releases(automation: bool, every: int = 3600) -> dg.SensorDefinition:
     """Notice changed projects between the refreshes; `every` is in seconds."""
 
     @dg.sensor(
         job=jobs.refresh,
         minimum_interval_seconds=every,
-        default_status=_status(automation),
+        default_status=sensor_status(automation),
         description="Ask upstream, with conditional requests, which tracked projects changed; refresh those. How often: "
         "KILN_LOOK_EVERY, hourly by default. While upstream does not answer it asks later each time, hourly at last.",
     )
@@ -87,7 +83,7 @@ def missing_wheels_to_build(automation: bool) -> dg.SensorDefinition:
     @dg.sensor(
         target=dg.AssetSelection.assets(wheels),
         minimum_interval_seconds=60,
-        default_status=_status(automation),
+        default_status=sensor_status(automation),
         description="Ask for build runs, one per release and platform that this instance or its build hosts build for; of one "
         f"platform at most {WINDOW} are queued or under way.",
     )
@@ -140,7 +136,7 @@ def inbox_to_publish(automation: bool) -> dg.SensorDefinition:
     @dg.sensor(
         job=jobs.publish,
         minimum_interval_seconds=10,
-        default_status=_status(automation),
+        default_status=sensor_status(automation),
         description="Start a publish when attempt bundles wait in the inbox. One at a time: what arrives during a publish shares "
         "the next one. A publish that fails is started again after 1, 2, 4, … minutes, hourly at last.",
     )
@@ -168,7 +164,7 @@ def changes_to_publish(automation: bool) -> dg.SensorDefinition:
     @dg.sensor(
         job=jobs.publish,
         minimum_interval_seconds=120,
-        default_status=_status(automation),
+        default_status=sensor_status(automation),
         description="Start a publish when the tables of upstream, of missing wheels or of copies, or the recipes, have changed "
         "since the last one that succeeded.",
     )
@@ -197,7 +193,7 @@ def site_to_targets(automation: bool) -> dg.SensorDefinition:
     @dg.sensor(
         job=jobs.replicate,
         minimum_interval_seconds=60,
-        default_status=_status(automation),
+        default_status=sensor_status(automation),
         description="Start a run for each [[publish]] target of kiln.toml when the site has changed since the last one.",
     )
     @tick

@@ -22,8 +22,15 @@ IN_FLIGHT = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
+WAITING = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING]
+"""Of runs that nobody has taken yet: one that was sent to a queue is starting."""
 _NAMED = 10
 """Runs that a dry run names one by one."""
+
+
+def sensor_status(automation: bool) -> dg.DefaultSensorStatus:
+    """Return whether a sensor is on before anybody has clicked."""
+    return dg.DefaultSensorStatus.RUNNING if automation else dg.DefaultSensorStatus.STOPPED
 
 
 def tick(evaluate: Callable[..., Any] | None = None, *, even_dry: bool = False) -> Callable[..., Any]:

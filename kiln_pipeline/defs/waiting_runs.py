@@ -8,6 +8,7 @@ import dagster as dg
 
 from kiln_pipeline.core.signs_of_life import serving
 from kiln_pipeline.defs.launchers import PLATFORM_TAG, QueueLauncher, RoutedRunLauncher
+from kiln_pipeline.defs.ticks import sensor_status
 from kiln_pipeline.errors import StoreError
 
 
@@ -16,7 +17,7 @@ def waiting_runs(automation: bool) -> dg.SensorDefinition:
 
     @dg.sensor(
         minimum_interval_seconds=15,
-        default_status=dg.DefaultSensorStatus.RUNNING if automation else dg.DefaultSensorStatus.STOPPED,
+        default_status=sensor_status(automation),
         description="Say for which platforms runs wait without a live host, and send runs again that the broker has lost.",
     )
     def waiting_runs(context: dg.SensorEvaluationContext) -> dg.SensorResult:

@@ -11,13 +11,11 @@ from kiln_pipeline.core.platforms import Platform
 from kiln_pipeline.defs.assets.publishing import audit_log
 from kiln_pipeline.defs.launchers import HOST_TAG, PLATFORM_TAG, RoutedRunLauncher
 from kiln_pipeline.defs.presentation import OWNERS, column_schema, failure, preview
-from kiln_pipeline.defs.ticks import failure_of_tick
+from kiln_pipeline.defs.ticks import WAITING, failure_of_tick, sensor_status
 from kiln_pipeline.errors import BuildError, KilnError
 from kiln_pipeline.stages.watch_hosts import HostsSeen, load_queues_table, watch_hosts
 from kiln_pipeline.workspace import Workspace
 
-# a run that was sent to a queue and that no host has taken is starting
-_WAITING = (dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING)
 _RUNNING = (dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING)
 _NOTE = (
     "Every build host: whether it answers, its platforms, what it runs, what the audit log has of it; and every platform's "
@@ -56,7 +54,7 @@ def _heartbeats(kiln: Workspace, launcher: object) -> list[Heartbeat]:
 
 def _build_runs(instance: dg.DagsterInstance) -> list[BuildRun]:
     """Return the build runs that are not finished, as Dagster's run storage has them."""
-    unfinished = dg.RunsFilter(statuses=[*_WAITING, *_RUNNING])
+    unfinished = dg.RunsFilter(statuses=[*WAITING, *_RUNNING])
     found: list[BuildRun] = []
     for record in instance.get_run_records(unfinished):
         platform = record.dagster_run.tags.get(PLATFORM_TAG, "")
@@ -115,7 +113,7 @@ def watch_hosts_sensor(automation: bool) -> dg.SensorDefinition:
         name="watch_hosts",
         target=dg.AssetSelection.assets(hosts),
         minimum_interval_seconds=60,
-        default_status=dg.DefaultSensorStatus.RUNNING if automation else dg.DefaultSensorStatus.STOPPED,
+        default_status=sensor_status(automation),
         description="Look at build hosts and queues each minute, in no run of its own; `hosts` shows what has changed.",
     )
     def watch(context: dg.SensorEvaluationContext, kiln: dg.ResourceParam[Workspace]) -> dg.SensorResult | dg.SkipReason:
