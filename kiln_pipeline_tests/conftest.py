@@ -8,7 +8,16 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
+from pypi_simple import PYPI_SIMPLE_ENDPOINT
 
+from kiln_pipeline.adapters.cibuildwheel_image import stated_image
+from kiln_pipeline.adapters.cibuildwheel_pins import package_of
+from kiln_pipeline.adapters.container_images import pinned_image, resolve
+from kiln_pipeline.adapters.processes import passed_through
+from kiln_pipeline.adapters.tool_environments import ToolEnvironments
+from kiln_pipeline.core.platforms import cibuildwheel_version
+from kiln_pipeline.errors import BuildError
+from kiln_pipeline_tests.builds import MARKUPSAFE, plan_of
 from kiln_pipeline_tests.s3_server import S3Server
 
 IN_CI = os.environ.get("KILN_CI") == "1"
@@ -33,15 +42,27 @@ def no_instance_of_another_test() -> None:
 
 
 @pytest.fixture(scope="session")
-def container_environment() -> Mapping[str, str]:
-    """The host's settings for cibuildwheel; skips where no engine answers or no image is named."""
+def container_environment(request: pytest.FixtureRequest) -> Mapping[str, str]:
+    """The host's settings for cibuildwheel, the engine among them; skips where no engine answers or it cannot get the image."""
     engine = next((name for name in ("docker", "podman") if _answers(name)), None)
     if engine is None:
         pytest.skip("no container engine answers: install podman or docker")
-    image = os.environ.get("CIBW_MANYLINUX_X86_64_IMAGE", "")
-    if image.startswith("localhost/") and subprocess.run([engine, "image", "exists", image], check=False).returncode != 0:
-        pytest.skip(f"there is no image {image}")
-    return {name: value for name, value in os.environ.items() if name.startswith("CIBW_") or name == "CONTAINERS_CONF"}
+    settings = {name: value for name, value in os.environ.items() if name.startswith("CIBW_") or name == "CONTAINERS_CONF"}
+    settings.setdefault("CIBW_CONTAINER_ENGINE", engine)
+    assert request.config.cache is not None
+    tools = ToolEnvironments(request.config.cache.mkdir("kiln-tools"), endpoint=PYPI_SIMPLE_ENDPOINT, host=os.environ)
+    plan = plan_of(MARKUPSAFE)
+    version = cibuildwheel_version(plan.identifier)
+    python = tools.python(f"cibuildwheel-{version}", (f"cibuildwheel=={version}",))
+    host = {**passed_through(os.environ), **settings}
+    engine = settings["CIBW_CONTAINER_ENGINE"].split(";")[0].strip()
+    reference = stated_image(plan, settings, package_of(python) / "resources")
+    try:
+        image = resolve(reference, plan.identifier, engine=engine, environment=host)
+        pinned_image(engine, image.reference, image.digest, environment=host)
+    except BuildError as error:
+        pytest.skip(f"{engine} cannot get the image: {error}")
+    return settings
 
 
 @pytest.fixture(scope="session")

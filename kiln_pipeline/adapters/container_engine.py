@@ -40,14 +40,14 @@ class ContainerEngine:
     @contextmanager
     def labelled(self) -> Iterator[list[str]]:
         """Yield the labels of a build's container; whatever container has the first is removed in the end."""
-        self._without_leftovers()
+        self.remove_leftovers()
         with self._builds.running() as token:
             try:
                 yield [f"kiln.build={token}", f"kiln.home={self._builds.home}"]
             finally:
                 self._remove_containers(token)
 
-    def _without_leftovers(self) -> None:
+    def remove_leftovers(self) -> None:
         """Remove the containers of builds whose kiln was killed: they would run to their end, for nobody."""
         home = f"label=kiln.home={self._builds.home}"
         command = [self.name, "ps", "--all", "--filter", home, "--format", "{{.Labels}}"]

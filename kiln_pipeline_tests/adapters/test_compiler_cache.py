@@ -130,7 +130,7 @@ def test_the_cache_changes_no_byte_and_cannot_be_tampered_with(
         "--rm",
         *volumes,
         f"--env=CCACHE_DIR={OBJECTS}",
-        container_environment["CIBW_MANYLINUX_X86_64_IMAGE"],
+        next(material.name for material in results[-1].materials if material.kind == "image"),
     ]
     answer = subprocess.run(
         [*command, f"{PROGRAMS}/bin/ccache", "--print-stats"], env={**os.environ, **container_environment}, capture_output=True,

@@ -125,7 +125,7 @@ def test_a_killed_kiln_leaves_nothing_once_the_next_one_starts(
         assert until(lambda: log.exists() and re.search(r"^ *here it is$", log.read_text(), re.MULTILINE) is not None, 120)
         child.send_signal(signal.SIGKILL)
     assert (len(containers(container_environment, log)), bool(sleeping(3598))) == (1, True)
-    CibuildwheelBuilder(tools_folder, endpoint=PYPI_SIMPLE_ENDPOINT, environment=container_environment)._without_leftovers()
+    CibuildwheelBuilder(tools_folder, endpoint=PYPI_SIMPLE_ENDPOINT, environment=container_environment)._engine.remove_leftovers()
     assert containers(container_environment, log) == []
     assert until(lambda: (sleeping(3598), processes_in(tmp_path)) == ([], []), 30), processes_in(tmp_path)
 
