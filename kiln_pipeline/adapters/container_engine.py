@@ -12,6 +12,13 @@ from kiln_pipeline.adapters.running_builds import RunningBuilds
 _TOKEN = re.compile(r"\bkiln\.build[:=]([0-9a-f]{16})\b")  # podman writes a map, docker a list
 
 
+def engine_that_answers(stated: str, environment: Mapping[str, str]) -> str:
+    """Return the engine that cibuildwheel's setting `stated` names, or without one the first; empty when it does not answer."""
+    named = stated.split(";")[0].strip()
+    candidates = (named,) if named else ("docker", "podman")
+    return next((name for name in candidates if capture([name, "info"], environment=environment) is not None), "")
+
+
 class ContainerEngine:
     """docker or podman, asked once each and remembered."""
 
@@ -22,10 +29,8 @@ class ContainerEngine:
 
     @cached_property
     def name(self) -> str:
-        """The container engine that answers, or an empty string."""
-        stated = self._stated.split(";")[0].strip()
-        candidates = (stated,) if stated else ("docker", "podman")
-        return next((name for name in candidates if capture([name, "info"], environment=self._environment) is not None), "")
+        """The engine that answers, or an empty string."""
+        return engine_that_answers(self._stated, self._environment)
 
     @cached_property
     def controllers(self) -> frozenset[str]:

@@ -16,6 +16,7 @@ from pathlib import Path
 import pypi_simple
 import requests
 
+from kiln_pipeline.adapters.container_engine import engine_that_answers
 from kiln_pipeline.adapters.keys import load_or_create
 from kiln_pipeline.adapters.processes import capture
 from kiln_pipeline.core.host_checks import DatabaseFacts, InboxFacts, KeyFacts, LinuxFacts, MacFacts
@@ -34,22 +35,23 @@ def linux_facts(environment: Mapping[str, str], *, zig: bool) -> LinuxFacts:
         frozenset(path.name.removeprefix("qemu-") for path in _BINFMT.glob("qemu-*")) if _BINFMT.is_dir() else frozenset[str]()
     )
     return LinuxFacts(
-        system=platform.system(), machine=platform.machine(), engine=_engine(environment)[1], zig=zig, emulated=emulated
+        system=platform.system(), machine=platform.machine(), engine=_engine_and_version(environment), zig=zig, emulated=emulated
     )
 
 
 def has_image(reference: str, environment: Mapping[str, str]) -> bool:
     """Return whether the engine has an image here."""
-    engine = _engine(environment)[0]
+    engine = _engine(environment)
     return bool(engine) and capture([engine, "image", "inspect", reference], environment=environment) is not None
 
 
-def _engine(environment: Mapping[str, str]) -> tuple[str, str]:
-    stated = environment.get("CIBW_CONTAINER_ENGINE", "").split(";")[0].strip()
-    for name in (stated,) if stated else ("docker", "podman"):
-        if capture([name, "info"], environment=environment) is not None:
-            return name, (capture([name, "--version"], environment=environment) or name).strip()
-    return "", ""
+def _engine(environment: Mapping[str, str]) -> str:
+    return engine_that_answers(environment.get("CIBW_CONTAINER_ENGINE", ""), environment)
+
+
+def _engine_and_version(environment: Mapping[str, str]) -> str:
+    engine = _engine(environment)
+    return (capture([engine, "--version"], environment=environment) or engine).strip() if engine else ""
 
 
 def mac_facts(ask: Callable[[list[str]], str | None]) -> MacFacts:

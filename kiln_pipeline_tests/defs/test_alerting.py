@@ -1,13 +1,11 @@
 """From a failed run, a check, a queue to a message, through Dagster's own hooks on a real instance."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import pytest
 
 from kiln_pipeline.core.build_plan import Failure
 from kiln_pipeline.definitions import assemble
@@ -30,19 +28,6 @@ class Heard:
         if self.down:
             raise DeliveryError(channel="team", reason="the webhook answered 500")
         self.told.append((subject, text))
-
-
-@pytest.fixture(autouse=True)
-def linux(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kiln_pipeline.workspace.platform.system", lambda: "Linux")
-    monkeypatch.setattr("kiln_pipeline.workspace.platform.machine", lambda: "x86_64")
-    monkeypatch.setattr("kiln_pipeline.workspace.platform.libc_ver", lambda: ("glibc", "2.36"))
-
-
-@pytest.fixture
-def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
-        yield instance
 
 
 class Watch:

@@ -1,6 +1,5 @@
 """What sensors and schedules ask for, tick by tick, on a real instance: never twice what is in flight, again what failed."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -24,19 +23,6 @@ class SetClock:
 
     def __call__(self) -> Any:
         return self.now
-
-
-@pytest.fixture(autouse=True)
-def linux(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kiln_pipeline.workspace.platform.system", lambda: "Linux")
-    monkeypatch.setattr("kiln_pipeline.workspace.platform.machine", lambda: "x86_64")
-    monkeypatch.setattr("kiln_pipeline.workspace.platform.libc_ver", lambda: ("glibc", "2.36"))
-
-
-@pytest.fixture
-def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
-        yield instance
 
 
 @pytest.fixture

@@ -14,11 +14,10 @@ from kiln_pipeline.defs.build_platforms import built_here
 from kiln_pipeline.defs.launchers import PLATFORM_TAG, RANGE_TAG, RoutedRunLauncher
 from kiln_pipeline.defs.sensors import WINDOW
 from kiln_pipeline.workspace import Workspace
-from kiln_pipeline_tests.defs.test_automation import Ticks, asked, linux
+from kiln_pipeline_tests.defs.test_automation import Ticks, asked
 from kiln_pipeline_tests.fakes import MemorySigner
 from kiln_pipeline_tests.workspaces import memory_workspace
 
-__all__ = ["linux"]
 MAC, LINUX = Platform.MACOSX_ARM64, Platform.MANYLINUX_X86_64
 
 

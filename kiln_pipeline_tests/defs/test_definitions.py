@@ -20,10 +20,7 @@ SEVEN = ["audit_log", "mirror", "missing_wheels", "package_pages", "release_meta
 
 
 @pytest.fixture
-def instance(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dg.DagsterInstance:
-    monkeypatch.setattr("kiln_pipeline.workspace.platform.system", lambda: "Linux")
-    monkeypatch.setattr("kiln_pipeline.workspace.platform.machine", lambda: "x86_64")
-    monkeypatch.setattr("kiln_pipeline.workspace.platform.libc_ver", lambda: ("glibc", "2.36"))
+def instance(tmp_path: Path) -> dg.DagsterInstance:
     return dg.DagsterInstance.ephemeral(tempdir=str(tmp_path))
 
 

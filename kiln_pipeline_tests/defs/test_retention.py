@@ -1,23 +1,15 @@
 """What goes and what stays of old runs, on a real instance in SQLite."""
 
 import os
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
-import pytest
 
 from kiln_pipeline.definitions import assemble
 from kiln_pipeline.workspace import Workspace
 from kiln_pipeline_tests.workspaces import memory_workspace, site_digest
-
-
-@pytest.fixture
-def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
-        yield instance
 
 
 def retain(kiln: Workspace, instance: dg.DagsterInstance, **config: int) -> None:
