@@ -35,7 +35,8 @@ import pypi_simple
 from kiln_pipeline.adapters.alerts_file import load_alert_channels
 from kiln_pipeline.adapters.cibuildwheel import CibuildwheelBuilder
 from kiln_pipeline.adapters.demand_folder import load_demand
-from kiln_pipeline.adapters.directory import DirectoryStore, exclusive
+from kiln_pipeline.adapters.directory import DirectoryStore
+from kiln_pipeline.adapters.folder_lock import exclusive
 from kiln_pipeline.adapters.host_capacity import builds_at_once
 from kiln_pipeline.adapters.hosts_file import load_hosts
 from kiln_pipeline.adapters.keys import FileSigner, load_or_create

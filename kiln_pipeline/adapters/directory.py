@@ -1,4 +1,4 @@
-"""An `ObjectStore` in a plain folder, and the lock that lets one run at a time write to it. No knowledge of what keys mean.
+"""An `ObjectStore` in a plain folder. No knowledge of what keys mean.
 
 A put is a temporary file in the target's own folder, flushed to disk, then renamed (or hard-linked, for write-once) onto its
 name, then the folder itself is flushed: readers and crashes see the old object or the new one, never a part. Names that start
@@ -18,14 +18,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from kiln_pipeline.errors import ObjectExists, ObjectNotFound, StoreError
 
 RESERVED = ".kiln-"
 _TEMPORARY = f"{RESERVED}tmp-"
-_LOCK = f"{RESERVED}lock"
-_HOLDER = f"{RESERVED}lock-holder"
 _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f\\]")
 _STALE_SECONDS = 3600.0
 _MANY = 50
@@ -63,7 +59,7 @@ class DirectoryStore:
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             raise ObjectNotFound(key) from None
         except OSError as error:
-            raise _store_error(key, error) from error
+            raise store_error(key, error) from error
 
     def chunks(self, key: str) -> Iterator[bytes]:
         try:
@@ -72,7 +68,7 @@ class DirectoryStore:
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             raise ObjectNotFound(key) from None
         except OSError as error:
-            raise _store_error(key, error) from error
+            raise store_error(key, error) from error
 
     def put(self, key: str, data: bytes) -> None:
         self.put_many([(key, data)])
@@ -90,14 +86,14 @@ class DirectoryStore:
                 try:
                     _create(temporary, [data], flush=not flush_all)
                 except OSError as error:
-                    raise _store_error(key, error) from error
+                    raise store_error(key, error) from error
             if flush_all:
                 _flush_file_system(self.folder)
             for key, temporary, path in staged:
                 try:
                     os.replace(temporary, path)  # noqa: PTH105 - tens of thousands of them
                 except OSError as error:
-                    raise _store_error(key, error) from error
+                    raise store_error(key, error) from error
             if flush_all:
                 _flush_file_system(self.folder)
             else:
@@ -123,7 +119,7 @@ class DirectoryStore:
 
                 return self._put_once(key, lambda: self.exists(key) and filecmp.cmp(self._path(key), path, shallow=False), pieces)
         except OSError as error:
-            raise _store_error(os.fspath(path), error) from error
+            raise store_error(os.fspath(path), error) from error
 
     def _put_once(self, key: str, same: Callable[[], bool], pieces: Callable[[], Iterable[bytes]]) -> bool:
         """Write the `pieces` under a new key; `same` tells whether the object that is there has these bytes."""
@@ -160,7 +156,7 @@ class DirectoryStore:
         except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as error:
-            raise _store_error(key, error) from error
+            raise store_error(key, error) from error
         with suppress(OSError):  # not empty: then it stays, and so do those above
             for folder in path.relative_to(self.folder).parents[:-1]:
                 (self.folder / folder).rmdir()
@@ -203,7 +199,7 @@ class DirectoryStore:
         except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as error:
-            raise _store_error(folder, error) from error
+            raise store_error(folder, error) from error
         for name in sorted(names, key=os.fsencode):
             if name.endswith("/"):
                 yield from self._walk(folder + name)
@@ -284,45 +280,10 @@ def _explained(key: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise _store_error(key, error) from error
+        raise store_error(key, error) from error
 
 
-def _store_error(key: str, error: OSError) -> StoreError:
+def store_error(key: str, error: OSError) -> StoreError:
+    """Return what the operating system refused, in words, with what to do."""
     reason, hint = _REASONS.get(error.errno or 0, (error.strerror or type(error).__name__, ""))
     return StoreError(key=key, reason=reason, hint=hint)
-
-
-@contextmanager
-def exclusive(folder: Path, purpose: str) -> Iterator[None]:
-    """Hold `folder` for this process while the block runs; `purpose` is what the one who comes second reads.
-
-    Raises `StoreError` at once when another process (or another block of this one) holds it, saying which. The operating
-    system releases the lock when the process ends, however it ends.
-    """
-    lock = FileLock(folder / _LOCK)
-    holder = folder / _HOLDER
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
-        holder.write_text(f"{os.getpid()} {purpose}")
-    except Timeout:
-        raise StoreError(key=os.fspath(folder), reason=_held(holder), hint="wait until it is done, or end it") from None
-    except OSError as error:
-        lock.release()
-        raise _store_error(os.fspath(folder), error) from error
-    try:
-        yield
-    finally:
-        with suppress(OSError):
-            holder.unlink()
-        lock.release()
-
-
-def _held(holder: Path) -> str:
-    try:
-        pid, _, purpose = holder.read_text().partition(" ")
-    except (OSError, UnicodeDecodeError):
-        pid = purpose = ""
-    if not purpose:  # it has the lock, and has not written its name yet
-        return "another process holds the lock"
-    return f"process {pid} holds the lock ({purpose})"

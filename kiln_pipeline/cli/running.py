@@ -35,7 +35,7 @@ def run(names: tuple[str, ...], pythons: tuple[str, ...], limit: int | None, job
     Without names it takes the releases that recipes mark as their demo, for the Python that runs kiln. With names it
     builds every missing Python of those releases. Run again, it builds nothing and changes no byte of the site.
     """
-    from kiln_pipeline.adapters.directory import exclusive
+    from kiln_pipeline.adapters.folder_lock import exclusive
     from kiln_pipeline.adapters.terminal import TerminalProgress
 
     own = f"cp{sys.version_info.major}{sys.version_info.minor}"

@@ -18,7 +18,7 @@ from kiln_pipeline.core.simple_index import manifest
 from kiln_pipeline.core.strict_json import canonical
 from kiln_pipeline.errors import ObjectNotFound, Problem, RecipeError, StoreError
 from kiln_pipeline.ports import ObjectStore, Progress, Signer
-from kiln_pipeline.stages.publish import read_unfinished
+from kiln_pipeline.stages.page_writer import read_unfinished
 from kiln_pipeline.stages.verify_views import check_view
 
 KEY = "dated_views.json"

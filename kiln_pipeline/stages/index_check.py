@@ -19,7 +19,7 @@ from kiln_pipeline.errors import ObjectNotFound
 from kiln_pipeline.ports import ObjectStore, Progress
 from kiln_pipeline.stages.inventory import take_snapshot, view_page_hashes
 from kiln_pipeline.stages.package_pages import MANIFEST as PEOPLE
-from kiln_pipeline.stages.publish import UNFINISHED, read_unfinished
+from kiln_pipeline.stages.page_writer import UNFINISHED, read_unfinished
 from kiln_pipeline.stages.targets import noted, state_key
 
 _PARALLEL = 8

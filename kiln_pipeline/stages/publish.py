@@ -8,13 +8,9 @@ in the state first, so that the next one does not trust the manifest about it.
 # pyarrow ships no annotations and makes its functions at import: what it gives is known to the tests, not to the checker.
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false, reportUnknownParameterType=false, reportAttributeAccessIssue=false
-import hashlib
-import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,24 +18,17 @@ import pyarrow.compute as pc
 from kiln_pipeline.core import site_layout
 from kiln_pipeline.core.attempts import Attempt
 from kiln_pipeline.core.mirror.copies import PageMirror
-from kiln_pipeline.core.provenance.dsse import sign_envelope
-from kiln_pipeline.core.provenance.page_statement import page_statement
 from kiln_pipeline.core.release_metadata import NO_FILES, ProjectState, project_states
-from kiln_pipeline.core.simple_index import manifest, render
+from kiln_pipeline.core.simple_index import render
 from kiln_pipeline.core.simple_index.changes import files_by_project, in_blocks, input_digests
-from kiln_pipeline.core.simple_index.manifest import ROOT, UNKNOWN, Entry, page_keys
+from kiln_pipeline.core.simple_index.manifest import ROOT, UNKNOWN
 from kiln_pipeline.core.simple_index.model import QUARANTINED, IndexFile, IndexPage, listed, overlay
 from kiln_pipeline.core.simple_index.upstream_rows import UpstreamRows
-from kiln_pipeline.errors import ObjectNotFound, StoreError, VerificationError
+from kiln_pipeline.errors import VerificationError
 from kiln_pipeline.ports import ObjectStore, Progress, Signer
-
-UNFINISHED = "site_publish_unfinished.json"
-"""Key in the state: the projects that a publish which has not finished was about to write or remove."""
-
+from kiln_pipeline.stages.page_writer import Pages, PageWriter, last_publish
 
 NO_MIRRORS: Mapping[str, PageMirror] = MappingProxyType({})
-_TOGETHER = 3000
-"""Objects that are written at one go: the pages of some thousand projects are in memory at one time, not those of all."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,7 +68,7 @@ def publish(
     A project that cannot be published safely (a wheel that is not in the site, a filename with two hashes, upstream never read)
     is reported and keeps its old pages. Raises `StoreError` when a store cannot be read or written; run it again then.
     """
-    before = _last_publish(site, state)
+    before = last_publish(site, state)
     by_project: dict[str, list[Attempt]] = {}
     for attempt in listed(attempts):
         by_project.setdefault(attempt.release.project, []).append(attempt)
@@ -96,7 +85,7 @@ def publish(
     if changed or removed:
         progress.step(f"simple index: {len(changed)} of {len(projects)} projects to write, {len(removed)} to remove")
     problems: list[tuple[str, str]] = []
-    with _Run(before=before, touched=(*changed, *removed), site=site, state=state, signer=signer) as run:
+    with PageWriter(before=before, touched=(*changed, *removed), site=site, state=state, signer=signer) as run:
         for project, pages in _pages(changed, metadata, project_table, by_project, superseded, mirrors):
             problem = pages if isinstance(pages, str) else _absent(pages.own, site)
             if isinstance(pages, str) or problem:
@@ -117,40 +106,6 @@ def publish(
     )
 
 
-def _last_publish(site: ObjectStore, state: ObjectStore) -> dict[str, Entry]:
-    """Return what the last publish left; `UNKNOWN` for what an unfinished one may have touched, or nobody has noted."""
-    try:
-        entries = manifest.read_manifest(state.get(manifest.KEY))
-    except ObjectNotFound:
-        # the first publish, or a lost state: whatever pages there are, they are ours to write anew or to remove
-        found = (key.split("/") for key in site.keys("simple/"))
-        entries = {parts[1]: UNKNOWN for parts in found if len(parts) == 3}
-    touched = read_unfinished(state)
-    return entries if touched is None else entries | dict.fromkeys([*touched, ROOT], UNKNOWN)
-
-
-def read_unfinished(state: ObjectStore) -> list[str] | None:
-    """Return the projects that a publish which has not finished may have touched; None when the last one has finished."""
-    try:
-        touched: list[str] = json.loads(state.get(UNFINISHED))
-    except ObjectNotFound:
-        return None
-    except ValueError as error:
-        hint = f"delete it and {manifest.KEY}: the next publish then writes every page anew"
-        raise StoreError(key=UNFINISHED, reason=f"it is no JSON: {error}", hint=hint) from error
-    return touched
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Pages:
-    """The rendered pages of one project, and the wheels of ours that they name."""
-
-    project: str
-    html: bytes
-    json: bytes
-    own: tuple[IndexFile, ...]
-
-
 def _pages(
     projects: Sequence[str],
     metadata: Callable[[Sequence[str]], pa.Table],
@@ -158,7 +113,7 @@ def _pages(
     attempts: Mapping[str, Sequence[Attempt]],
     superseded: Collection[str],
     mirrors: Mapping[str, PageMirror],
-) -> Iterator[tuple[str, _Pages | str]]:
+) -> Iterator[tuple[str, Pages | str]]:
     """Yield each project with its pages, or with the reason why it has none."""
     if not projects:
         return
@@ -199,14 +154,14 @@ def _never_read(state: ProjectState, rows: UpstreamRows) -> bool:
     return state.files_digest != NO_FILES or (state.broken_since is not None and not state.versions)
 
 
-def _rendered(page: IndexPage, rows: UpstreamRows | None) -> _Pages:
+def _rendered(page: IndexPage, rows: UpstreamRows | None) -> Pages:
     own = tuple(file for file in page.files if file.attestation)
     if rows is not None and page.project in rows and page.status != QUARANTINED:
         ours = replace(page, files=own)
         html, text = render.project_html(ours, rows.html(page.project)), render.project_json(ours, rows.json(page.project))
     else:
         html, text = render.project_html(page), render.project_json(page)
-    return _Pages(project=page.project, html=html, json=text, own=own)
+    return Pages(project=page.project, html=html, json=text, own=own)
 
 
 def _absent(wheels: Iterable[IndexFile], site: ObjectStore) -> str:
@@ -217,99 +172,3 @@ def _absent(wheels: Iterable[IndexFile], site: ObjectStore) -> str:
             if not site.exists(key):
                 return f"{key} is not in the site yet: run `kiln record`, or see why it did not write it"
     return ""
-
-
-class _Run:
-    """The writing half of one publish. The legal order: `write`, `write_root`, `remove`, `finish`."""
-
-    def __init__(
-        self, *, before: Mapping[str, Entry], touched: Sequence[str], site: ObjectStore, state: ObjectStore, signer: Signer
-    ) -> None:
-        self.written: list[str] = []
-        self.root_written = False
-        self._before, self._entries, self._touched = before, dict(before), touched
-        self._site, self._state, self._signer = site, state, signer
-        self._begun = False
-        self._pending: list[tuple[str, bytes]] = []
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="pages")
-        self._writing: Future[None] | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Let go of the thread that writes; what it has begun ends first."""
-        self._writer.shutdown()
-
-    def write(self, pages: _Pages, inputs: bytes) -> None:
-        """Write what differs of a project's pages, and then their attestation."""
-        statement = page_statement(pages.project, {"index.html": pages.html, "index.json": pages.json})
-        attestation = sign_envelope(statement, [self._signer])
-        if self._put(pages.project, inputs, pages.html, pages.json, attestation):
-            self.written.append(pages.project)
-
-    def write_root(self, tracked: Collection[str]) -> None:
-        """Write the root index over those tracked projects that have pages."""
-        self._flush()
-        projects = sorted(project for project in set(tracked) if self._has_pages(project))
-        inputs = hashlib.sha256("\n".join([render.fingerprint(), *projects]).encode()).digest()
-        if self._entries.get(ROOT, UNKNOWN).inputs != inputs:
-            self.root_written = self._put(ROOT, inputs, render.root_html(projects), render.root_json(projects))
-            self._flush()
-
-    def remove(self, project: str) -> None:
-        """Remove the pages of a project that the root no longer names."""
-        self._begin()
-        for key in page_keys(project):
-            self._site.delete(key)
-        del self._entries[project]
-
-    def finish(self) -> None:
-        """Note what is in the site now; nothing to do when nothing differs."""
-        if self._entries != self._before:
-            self._state.put(manifest.KEY, manifest.write_manifest(self._entries))
-        if self._begun or self._state.exists(UNFINISHED):
-            self._state.delete(UNFINISHED)
-
-    def _put(self, project: str, inputs: bytes, *contents: bytes) -> bool:
-        """Write those of HTML, JSON and attestation that differ from what was written before; return whether any did."""
-        old, new = self._entries.get(project, UNKNOWN), Entry.of(inputs, *contents)
-        keyed = zip(page_keys(project), contents, old[1:], new[1:], strict=False)  # the root has no attestation
-        differing = [(key, data) for key, data, was, now in keyed if was != now]
-        if differing:
-            self._begin()
-        self._pending += differing
-        self._entries[project] = new
-        if len(self._pending) >= _TOGETHER:
-            self._write_pending()
-        return bool(differing)
-
-    def _write_pending(self) -> None:
-        """Begin to write what is pending, while the next pages are made; wait for those before it first."""
-        self._wait()
-        pending, self._pending = self._pending, []
-        if pending:
-            self._writing = self._writer.submit(self._site.put_many, pending)
-
-    def _wait(self) -> None:
-        """Wait until everything that was begun is there. Raises `StoreError` when it could not be written."""
-        writing, self._writing = self._writing, None
-        if writing is not None:
-            writing.result()
-
-    def _flush(self) -> None:
-        self._write_pending()
-        self._wait()
-
-    def _has_pages(self, project: str) -> bool:
-        entry = self._entries.get(project)
-        if entry is None:
-            return False
-        # a publish that was cut off wrote both, one or none of them
-        return entry.inputs != UNKNOWN.inputs or all(self._site.exists(key) for key in page_keys(project)[:2])
-
-    def _begin(self) -> None:
-        """Note what this publish may touch, once, before it touches anything."""
-        if not self._begun:
-            self._state.put(UNFINISHED, json.dumps([*self._touched]).encode())
-            self._begun = True

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from kiln_pipeline.adapters.directory import DirectoryStore, exclusive
+from kiln_pipeline.adapters.directory import DirectoryStore
+from kiln_pipeline.adapters.folder_lock import exclusive
 from kiln_pipeline.errors import ObjectNotFound, StoreError
 
 
@@ -233,7 +234,7 @@ def test_one_run_at_a_time_and_the_second_is_told_who_holds_it(tmp_path: Path) -
     home = tmp_path / "home"
     with exclusive(home, "kiln run"):
         code = (
-            "import sys\nfrom pathlib import Path\nfrom kiln_pipeline.adapters.directory import exclusive\n"
+            "import sys\nfrom pathlib import Path\nfrom kiln_pipeline.adapters.folder_lock import exclusive\n"
             "from kiln_pipeline.errors import StoreError\n"
             "try:\n    exclusive(Path(sys.argv[1]), 'kiln sync').__enter__()\nexcept StoreError as error:\n    print(error)\n"
         )
@@ -249,7 +250,7 @@ def test_one_run_at_a_time_and_the_second_is_told_who_holds_it(tmp_path: Path) -
 
 def test_the_lock_of_a_killed_run_is_free(tmp_path: Path) -> None:
     code = (
-        "import os, signal, sys\nfrom pathlib import Path\nfrom kiln_pipeline.adapters.directory import exclusive\n"
+        "import os, signal, sys\nfrom pathlib import Path\nfrom kiln_pipeline.adapters.folder_lock import exclusive\n"
         "with exclusive(Path(sys.argv[1]), 'kiln run'):\n    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     assert _in_child(code, str(tmp_path)).returncode == -9

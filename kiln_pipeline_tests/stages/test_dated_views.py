@@ -11,7 +11,7 @@ from kiln_pipeline.stages.audit_site import compare_views
 from kiln_pipeline.stages.dated_views import KEY, ViewReport, list_views, remove_views, take_and_retain, take_view
 from kiln_pipeline.stages.index_check import Drift, Finding, check_site
 from kiln_pipeline.stages.inventory import take_snapshot
-from kiln_pipeline.stages.publish import UNFINISHED
+from kiln_pipeline.stages.page_writer import UNFINISHED
 from kiln_pipeline.stages.replicate import replicate
 from kiln_pipeline.stages.verify import project_files
 from kiln_pipeline.stages.verify_views import as_of, check_view

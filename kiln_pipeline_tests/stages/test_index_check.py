@@ -8,7 +8,7 @@ import pytest
 from kiln_pipeline.adapters.s3 import S3Store
 from kiln_pipeline.stages.index_check import Drift, Finding, check_site, check_target, mend_pages, mend_target
 from kiln_pipeline.stages.inventory import take_snapshot
-from kiln_pipeline.stages.publish import UNFINISHED
+from kiln_pipeline.stages.page_writer import UNFINISHED
 from kiln_pipeline.stages.replicate import replicate
 from kiln_pipeline_tests.audit_samples import Silent
 from kiln_pipeline_tests.fakes import MemoryStore
